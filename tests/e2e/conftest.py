@@ -1,0 +1,21 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.magi import Magi, magi_in
+
+
+@pytest.fixture(scope="module")
+def magi(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Magi]:
+    """All of MAGI, running with the demo model."""
+    with magi_in(tmp_path_factory.mktemp("magi")) as running:
+        running.start("--demo")
+        yield running
+
+
+@pytest.fixture
+def stopped_magi(tmp_path: Path) -> Iterator[Magi]:
+    """A MAGI that nobody has started yet."""
+    with magi_in(tmp_path) as magi:
+        yield magi

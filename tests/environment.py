@@ -1,0 +1,24 @@
+"""The environment that the tests run in, set before Django reads its settings.
+
+Loaded with `-p` (pyproject.toml), because pytest-django imports the settings before
+any conftest.py. The tests write nowhere but in a folder of their own, and whoever
+runs them chooses nothing but DATABASE_URL and REDIS_URL.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+DATA_DIR = tempfile.mkdtemp(prefix="magi-")
+atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
+
+for name in [*os.environ]:
+    if name.startswith(("MAGI_", "MODEL_", "LLAMA_", "HF_")):
+        del os.environ[name]
+os.environ.update(
+    MAGI_DATA_DIR=DATA_DIR,
+    MAGI_ENV_FILE=os.devnull,
+    LLAMA_SERVER_PATH="embedded",
+    HF_HUB_CACHE=os.path.join(DATA_DIR, "no-such-cache"),  # noqa: PTH118
+)

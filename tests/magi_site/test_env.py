@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from magi_site.env import env_bool, env_choice, env_int, env_path, env_paths
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [("1", True), ("Yes", True), ("on", True), ("0", False), ("FALSE", False), ("off", False)],
+)
+def test_boolean_words_are_understood(
+    monkeypatch: pytest.MonkeyPatch, word: str, value: bool
+) -> None:
+    monkeypatch.setenv("MODEL_CONCURRENT_STARTS", word)
+
+    assert env_bool("MODEL_CONCURRENT_STARTS", default=not value) is value
+
+
+def test_a_word_that_is_no_boolean_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_CONCURRENT_STARTS", "maybe")
+
+    with pytest.raises(ImproperlyConfigured, match="MODEL_CONCURRENT_STARTS='maybe'"):
+        env_bool("MODEL_CONCURRENT_STARTS", default=True)
+
+
+@pytest.mark.parametrize("raw", ["eighty", "80.5", "0", "65536", "-1"])
+def test_a_number_that_is_no_port_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, raw: str
+) -> None:
+    monkeypatch.setenv("MAGI_PORT", raw)
+
+    with pytest.raises(ImproperlyConfigured, match=f"MAGI_PORT='?{raw}"):
+        env_int("MAGI_PORT", 8000, minimum=1, maximum=65535)
+
+
+def test_an_empty_variable_is_an_unset_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAGI_PORT", "")
+
+    assert env_int("MAGI_PORT", 8000, minimum=1, maximum=65535) == 8000
+
+
+def test_a_choice_that_is_not_offered_is_refused_with_those_that_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MAGI_API_AUTH", "sometimes")
+
+    with pytest.raises(ImproperlyConfigured, match="use one of auto, required, off"):
+        env_choice("MAGI_API_AUTH", "auto", choices=("auto", "required", "off"))
+
+
+def test_paths_are_absolute_with_the_home_folder_filled_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("MAGI_DATA_DIR", "~/magi")
+    monkeypatch.setenv("MODEL_SCAN_PATH", "/models::~/more")
+
+    assert env_path("MAGI_DATA_DIR", Path("data")) == Path("/home/me/magi")
+    assert env_paths("MODEL_SCAN_PATH", []) == [Path("/models"), Path("/home/me/more")]
