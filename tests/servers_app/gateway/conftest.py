@@ -177,5 +177,6 @@ async def _serving(gateway: Gateway) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
+    patience = aiohttp.ClientTimeout(total=PATIENCE_S)
+    async with aiohttp.ClientSession(timeout=patience) as session:
         yield session
