@@ -64,12 +64,19 @@ def _route(model: DiscoveredModel, replicas: list[Replica]) -> Route:
 
 
 def _replica(server: Server) -> Replica:
-    # One that shall stop gets no new request, whatever it still is.
-    is_leaving = server.wanted == Wanted.STOPPED and server.state in RUNNING
     return Replica(
         server_id=server.pk,
         base_url=f"http://{LOOPBACK}:{server.port}",
         api_key=server_key(server.pk),
         upstream_model=server.model.model_id,
-        state=ServerState.STOPPING if is_leaving else ServerState(server.state),
+        state=_state(server),
     )
+
+
+def _state(server: Server) -> ServerState:
+    """Return what a client should take it for: where it is going counts, too."""
+    if server.wanted == Wanted.STOPPED and server.state in RUNNING:
+        return ServerState.STOPPING  # it gets no new request
+    if server.wanted == Wanted.RUNNING and server.state == ServerState.STOPPED:
+        return ServerState.STARTING  # asked for, and about to be launched
+    return ServerState(server.state)

@@ -206,6 +206,33 @@ async def test_the_servers_own_errors_pass_as_they_are(
         assert (response.status, await response.json()) == (400, error)
 
 
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream"])
+async def test_a_connection_serves_one_request_after_another(
+    content_type: str,
+    make_upstream: MakeUpstream,
+    make_gateway: MakeGateway,
+    client: aiohttp.ClientSession,
+) -> None:
+    connections: set[object] = set()
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        connections.add(request.transport.get_extra_info("peername"))
+        response = web.StreamResponse(headers={"Content-Type": content_type})
+        await response.prepare(request)
+        await response.write(FIRST_EVENT)
+        return response
+
+    upstream = await make_upstream(answer)
+    gateway = await make_gateway(make_table(make_route("qwen", make_replica(upstream.url))))
+
+    for _ in range(3):
+        async with client.post(f"{gateway}{CHAT}", json={"model": "qwen"}) as response:
+            assert await response.read() == FIRST_EVENT
+
+    assert len(connections) == 1
+
+
 async def test_a_client_that_leaves_a_stream_takes_its_server_off_the_work(
     make_upstream: MakeUpstream,
     make_gateway: MakeGateway,
