@@ -37,9 +37,7 @@ def scan_with_progress(console: Console, node: str) -> registry.ScanReport:
 def show_report(console: Console, report: dict[str, Any]) -> None:
     """Print what was scanned, each model with its tier and port, and what was skipped."""
     for path in report["scan_paths"]:
-        console.print(
-            f"Scanning for GGUF models in: {escape(path)}", highlight=False, soft_wrap=True
-        )
+        console.print(f"Scanning for GGUF models in: {escape(path)}", soft_wrap=True)
     for root in report["root_errors"]:
         console.print(
             f"[yellow]Not scanned:[/] {escape(root['path'])}: {escape(root['reason'])}"
@@ -51,7 +49,6 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
         console.print(
             f"Discovered: {escape(model.display_name)} [cyan]\\[{model.tier or model.kind}][/]"
             f"{_port(model)} [dim]{model.model_id}[/]",
-            highlight=False,
             soft_wrap=True,
         )
     if report["skipped"]:
@@ -69,9 +66,9 @@ def _show_tiers(console: Console, models: list[DiscoveredModel]) -> None:
     console.print(RULE)
     for tier in TIERS:
         members = [model for model in models if model.tier == tier]
-        console.print(f"{tier.upper()} tier: {_count(len(members), 'model')}", highlight=False)
+        console.print(f"{tier.upper()} tier: {_count(len(members), 'model')}")
         for model in members:
-            console.print(f"  - {escape(model.display_name)}{_port(model)}", highlight=False)
+            console.print(f"  - {escape(model.display_name)}{_port(model)}")
     console.print(RULE)
 
 

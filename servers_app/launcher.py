@@ -42,6 +42,10 @@ class Kept:
     keeper_pid: int
     keeper_started_at: float | None
 
+    @property
+    def is_running(self) -> bool:
+        return self.started_at is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Exit:

@@ -18,7 +18,7 @@ from django.utils import timezone
 from models_app.locks import node_lock
 from servers_app import launcher, probe, processes
 from servers_app.engine.argv import server_argv
-from servers_app.engine.binary import find_engine
+from servers_app.engine.binary import Engine, find_engine
 from servers_app.errors import EngineError, LaunchError, NoFreePortError
 from servers_app.keys import server_key
 from servers_app.models import RUNNING, Server, ServerState, Wanted
@@ -140,8 +140,7 @@ def _launch(server: Server) -> None:
         **_no_process(),
     )
     try:
-        started = launcher.launch(server.pk, engine, argv)
-        kept = launcher.read_kept(server.pk)
+        started, kept = _start_or_find(server, engine, argv)
     except LaunchError as error:
         _mark_failed(server, str(error))
         return
@@ -159,6 +158,23 @@ def _launch(server: Server) -> None:
         _write(server, state=ServerState.STOPPED, **_no_process())
         return
     _wait_until_ready(server)
+
+
+def _start_or_find(
+    server: Server, engine: Engine, argv: list[str]
+) -> tuple[bool, launcher.Kept]:
+    """Start the process, or find the one that this server's keeper has already.
+
+    A keeper that has just written down an exit may still hold its lock for a moment,
+    and a server whose keeper was killed until it is dead itself: then try again.
+    """
+    deadline = time.monotonic() + KEEPER_GRACE_S
+    while True:
+        started = launcher.launch(server.pk, engine, argv)
+        kept = launcher.read_kept(server.pk)
+        if started or kept.is_running or time.monotonic() > deadline:
+            return started, kept
+        time.sleep(READINESS_POLL_S)
 
 
 def _wait_until_ready(server: Server) -> None:

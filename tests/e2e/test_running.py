@@ -119,6 +119,17 @@ def test_the_rescan_command_queues(magi: Magi) -> None:
     assert json.loads(done.stdout)["models_found"] == 1
 
 
+def test_the_startup_command_tells_the_five_steps_beside_a_running_worker(magi: Magi) -> None:
+    server_pid = magi.get("/api/models/servers")["servers"][0]["pid"]
+
+    done = magi.run_command("startup")
+
+    assert done.returncode == 0, done.stderr
+    assert "[5/5]" in done.stdout
+    assert "1/1 servers ready" in done.stdout
+    assert magi.get("/api/models/servers")["servers"][0]["pid"] == server_pid
+
+
 def test_a_second_run_over_the_same_folder_is_refused_in_one_sentence(magi: Magi) -> None:
     done = magi.run_command("run")
 

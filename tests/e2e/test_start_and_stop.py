@@ -1,9 +1,12 @@
 """What `manage.py run` does when it begins and when it ends."""
 
 import os
+import pty
+import re
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -12,6 +15,23 @@ import pytest
 from tests.e2e.magi import Magi
 
 pytestmark = pytest.mark.e2e
+
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class Terminal:
+    """What a program wrote to the terminal whose other end it has."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        os.set_blocking(descriptor, False)
+        self._text = ""
+
+    def read(self) -> str:
+        with suppress(BlockingIOError):
+            self._text += os.read(self._descriptor, 1 << 16).decode(errors="replace")
+        return COLOURS.sub("", self._text)
 
 
 def test_after_ctrl_c_no_process_is_left_and_it_starts_again(stopped_magi: Magi) -> None:
@@ -59,6 +79,37 @@ def test_a_machine_without_models_is_told_what_to_do_and_nothing_is_enabled(
     assert "Model not found: qwen3_4p0b_q4km_fast" in magi.said
     assert magi.get("/api/models/servers")["total_servers"] == 0
     assert magi.get("/v1/models")["data"][0]["id"] == "auto"
+
+
+@pytest.mark.parametrize(("answer", "ready"), [("y", True), ("n", False)])
+def test_at_a_terminal_it_asks_whether_to_install_a_model(
+    stopped_magi: Magi, answer: str, ready: bool
+) -> None:
+    magi = stopped_magi
+    ours, its = pty.openpty()
+    process = psutil.Popen(
+        [sys.executable, "manage.py", "run"],
+        cwd=Path(__file__).parents[2],
+        env=magi.environment,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+    )
+    said = Terminal(ours)
+    try:
+        magi.until(lambda: "Install SmolLM2-135M (98 MB) to try MAGI? [y/N]" in said.read())
+
+        os.write(ours, f"{answer}\n".encode())
+
+        magi.until(lambda: "Ctrl-C stops MAGI" in said.read())
+        assert ("1/1 servers ready" in said.read()) is ready
+        assert ("make demo" in said.read()) is not ready
+    finally:
+        process.send_signal(signal.SIGINT)
+        magi.until(lambda: bool(said.read()) and process.poll() is not None)
+        os.close(its)
+        os.close(ours)
+    assert process.wait(60) == 0
 
 
 def test_a_profile_that_names_models_that_are_not_here_starts_the_rest(

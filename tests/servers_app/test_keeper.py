@@ -48,14 +48,16 @@ print(ignored, list(signal.pthread_sigmask(signal.SIG_BLOCK, [])), flush=True)
 time.sleep(600)
 """
 SHOW_STDIN = "import sys, time; print(sys.stdin.read(), flush=True); time.sleep(600)"
+# Abandons a grandchild, which says who has adopted it.
 ABANDON = """
 import os, time
-for _ in range(3):
+if os.fork() == 0:
+    parent = os.getpid()
     if os.fork() == 0:
-        os.fork() or time.sleep(0.2)
-        os._exit(0)
-    os.wait()
-print("up", flush=True)
+        while os.getppid() == parent:
+            time.sleep(0.01)
+        print(os.getppid(), flush=True)
+    os._exit(0)
 time.sleep(600)
 """
 LEAVE = """
@@ -253,16 +255,11 @@ def test_a_killed_keeper_takes_its_server_with_it(launch: Launch, run_dir: Path)
     assert not (run_dir / "exit.json").exists()
 
 
-def test_a_server_without_its_keeper_keeps_others_out(launch: Launch, run_dir: Path) -> None:
+def test_the_server_holds_the_lock_too(launch: Launch, run_dir: Path) -> None:
     launch(SLEEP)
-    record = read(run_dir / "process.json")
 
-    os.kill(record["keeper_pid"], signal.SIGKILL)
-    while launch(SLEEP) == os.EX_TEMPFAIL:
-        with suppress(ProcessLookupError):  # what Linux does by itself
-            os.kill(record["pid"], signal.SIGKILL)
-
-    assert not is_alive(record["pid"])
+    server = psutil.Process(read(run_dir / "process.json")["pid"])
+    assert "keeper.lock" in [Path(file.path).name for file in server.open_files()]
     stop(run_dir)
 
 
@@ -371,13 +368,13 @@ def test_only_stdout_and_stderr_are_inherited(launch: Launch, run_dir: Path) -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_CHILD_SUBREAPER is Linux's")
-def test_what_the_server_abandons_is_reaped(launch: Launch, run_dir: Path) -> None:
+def test_what_the_server_abandons_is_adopted_and_reaped(launch: Launch, run_dir: Path) -> None:
     launch(ABANDON)
 
     wait_until(lambda: log_of(run_dir))
-    record = read(run_dir / "process.json")
-    keeper = psutil.Process(record["keeper_pid"])
-    wait_until(lambda: [child.pid for child in keeper.children()] == [record["pid"]])
+    keeper = psutil.Process(read(run_dir / "process.json")["keeper_pid"])
+    assert log_of(run_dir) == f"{keeper.pid}\n"
+    wait_until(lambda: len(keeper.children()) == 1)
     stop(run_dir)
 
 

@@ -10,4 +10,4 @@ class Command(BaseCommand):
     help = "Migrate, import new profile files, create the first admin. Safe to run again."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        bootstrap(Console(soft_wrap=True))
+        bootstrap(Console(soft_wrap=True, highlight=False))

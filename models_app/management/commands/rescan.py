@@ -26,7 +26,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        console = Console(stderr=options["json"])
+        console = Console(stderr=options["json"], highlight=False)
         try:
             if options["queue"]:
                 report = self._queued(console)

@@ -15,7 +15,7 @@ class Command(BaseCommand):
     help = "Discover, load the profile, launch its models, check them: beside a running worker."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        console = Console(soft_wrap=True)
+        console = Console(soft_wrap=True, highlight=False)
         try:
             profile = profile_to_load()
             announce(console)
