@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('model_id', models.CharField(editable=False, max_length=200, unique=True)),
-                ('identity', models.CharField(editable=False, help_text='Repo and path inside it, or the canonical path: what makes two files one row.', max_length=1200)),
+                ('identity', models.CharField(editable=False, help_text='Repo and path inside it, or the canonical path: what makes it one row.', max_length=1200)),
                 ('file_path', models.CharField(help_text='What llama-server is given.', max_length=1024)),
                 ('blob_path', models.CharField(help_text='Where the bytes really are.', max_length=1024)),
                 ('filename', models.CharField(max_length=255)),
