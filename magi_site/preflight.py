@@ -84,7 +84,7 @@ def check_redis() -> None:
     Raises:
         ImproperlyConfigured: it does not.
     """
-    if "REDIS_URL" not in os.environ:
+    if settings.OWN_REDIS:
         return
     try:
         with Redis.from_url(

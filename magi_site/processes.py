@@ -20,6 +20,7 @@ WORKER_THREADS = 16  # a thread is taken while a model loads, and idles otherwis
 GRACEFUL_SHUTDOWN_S = 5
 STOP_TIMEOUT_S = 15.0
 RESTART_PAUSE_S = 1.0
+MAX_RESTART_PAUSE_S = 30.0
 MAX_LOG_BYTES = 10 * 2**20
 
 
@@ -79,6 +80,10 @@ class Child:
     def is_alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    @property
+    def pause_s(self) -> float:
+        return min(RESTART_PAUSE_S * 2.0**self.restarts, MAX_RESTART_PAUSE_S)
+
     def start(self) -> None:
         path = self.log_path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -129,11 +134,14 @@ class Children:
         return child
 
     def restart_dead(self) -> list[Child]:
-        """Start again each child that has ended, a second apart; return those."""
+        """Start again each child that has ended, and return those.
+
+        One that ends again and again is given longer pauses, up to half a minute.
+        """
         dead = [
             child
             for child in self.children
-            if not child.is_alive and time.monotonic() - child.started_at > RESTART_PAUSE_S
+            if not child.is_alive and time.monotonic() - child.started_at > child.pause_s
         ]
         for child in dead:
             child.restarts += 1

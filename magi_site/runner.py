@@ -1,7 +1,6 @@
 """One node in one terminal: start its processes in order, keep them, stop them all."""
 
 import http.client
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +45,7 @@ class Runner:
             CommandError: a part ended, or did not answer; its last lines are in it.
         """
         with self._console.status("starting"):
-            if "REDIS_URL" not in os.environ:
+            if settings.OWN_REDIS:
                 redis = self._children.start("redis", redis_argv(self._run_dir))
                 self._until(redis, _redis_answers)
             worker = self._children.start("worker", worker_command(settings.MAGI_NODE))

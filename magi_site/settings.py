@@ -104,6 +104,7 @@ WHITENOISE_AUTOREFRESH = False
 DATABASES = {"default": database_from_url(env_str("DATABASE_URL", ""), MAGI_DATA_DIR)}
 
 # -- Celery. Redis is a unix socket of our own unless REDIS_URL names a server.
+OWN_REDIS = not os.environ.get("REDIS_URL")
 REDIS_URL = env_str("REDIS_URL", f"unix://{MAGI_RUN_DIR / 'redis.sock'}")
 CELERY_BROKER_URL = broker_url(REDIS_URL)
 CELERY_RESULT_BACKEND = CELERY_BROKER_URL

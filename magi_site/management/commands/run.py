@@ -28,6 +28,7 @@ from profiles_app.services import profile_to_load
 from servers_app.startup import PATIENCE_MARGIN_S, announce, start_profile
 
 WATCH_S = 0.5
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop(Exception):
@@ -48,7 +49,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         console = Console(soft_wrap=True, highlight=False)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOP_SIGNALS:
             signal.signal(number, _raise_stop)
         try:
             with single_run(Path(settings.MAGI_RUN_DIR)):
@@ -79,8 +80,7 @@ class Command(BaseCommand):
         except Stop:
             console.print()
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)  # the second Ctrl-C changes nothing
+            _ignore_signals()
             runner.stop()
 
     def _prepare(self, console: Console, *, wants_demo: bool) -> Profile:
@@ -130,4 +130,11 @@ def _ask(console: Console) -> bool:
 
 
 def _raise_stop(_number: int, _frame: FrameType | None) -> None:
+    _ignore_signals()
     raise Stop
+
+
+def _ignore_signals() -> None:
+    """From the first Ctrl-C on, everything is being stopped; a second changes nothing."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
