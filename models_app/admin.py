@@ -1,8 +1,18 @@
-from django.contrib import admin
-from django.http import HttpRequest
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
-from models_app.models import DiscoveredModel, ScanRoot
+from models_app import tasks
+from models_app.errors import ModelsError
+from models_app.models import DiscoveredModel, DiscoveryRules, Scan, ScanRoot, ScanState
+from models_app.queue import enqueue, require_worker
+from models_app.roots import look_into
+from models_app.rules import current_rules, retier, tier_of
 
 
 @admin.register(ScanRoot)
@@ -11,6 +21,133 @@ class ScanRootAdmin(admin.ModelAdmin[ScanRoot]):
     list_filter = ("node", "kind", "is_enabled")
     search_fields = ("path",)
     readonly_fields = ("last_scan_at", "last_error")
+    actions = ("test_selected", "rescan_nodes")
+
+    @admin.action(description="Test selected scan roots", permissions=["view"])
+    def test_selected(self, request: HttpRequest, queryset: QuerySet[ScanRoot]) -> None:
+        for root in queryset:
+            finding = look_into(root)
+            level = messages.SUCCESS if finding.is_readable else messages.ERROR
+            self.message_user(request, f"Looked into {root.path}: {finding}", level)
+
+    @admin.action(description="Rescan the nodes of selected roots", permissions=["change"])
+    def rescan_nodes(self, request: HttpRequest, queryset: QuerySet[ScanRoot]) -> None:
+        for node in sorted(set(queryset.values_list("node", flat=True))):
+            try:
+                require_worker(node)
+                enqueue(tasks.rescan, node, node=node)
+            except ModelsError as error:
+                self.message_user(request, str(error), messages.ERROR)
+            else:
+                self.message_user(request, f"Rescanning node {node}; see Scans.")
+
+
+@admin.register(DiscoveryRules)
+class DiscoveryRulesAdmin(admin.ModelAdmin[DiscoveryRules]):
+    """One row: its list is its form."""
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        rules, _ = DiscoveryRules.objects.get_or_create(pk=1)
+        page = reverse("admin:models_app_discoveryrules_change", args=[rules.pk])
+        return HttpResponseRedirect(page)
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: DiscoveryRules,
+        form: ModelForm[Any],
+        change: bool,  # noqa: FBT001 - Django's signature
+    ) -> None:
+        super().save_model(request, obj, form, change)
+        changed = retier(obj)
+        self.message_user(request, f"Models with another tier now: {len(changed)}.")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(
+        self, request: HttpRequest, obj: DiscoveryRules | None = None
+    ) -> bool:
+        return False
+
+
+@admin.register(Scan)
+class ScanAdmin(admin.ModelAdmin[Scan]):
+    """What each scan made of every file it saw."""
+
+    list_display = (
+        "started_at",
+        "node",
+        "state_badge",
+        "files_seen",
+        "time_taken",
+        "added",
+        "updated",
+        "unchanged",
+        "missing",
+        "skipped",
+    )
+    list_filter = ("node", "state")
+    list_per_page = 50
+    show_full_result_count = False
+    fields = (*list_display, "scan_paths", "skipped_files", "root_errors")
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Scan]:
+        queryset = super().get_queryset(request)
+        match = request.resolver_match
+        is_list = match is not None and (match.url_name or "").endswith("changelist")
+        return queryset.defer("report") if is_list else queryset
+
+    @admin.display(description="State", ordering="state")
+    def state_badge(self, obj: Scan) -> str:
+        colour = "ready" if obj.state == ScanState.FINISHED else "failed"
+        if obj.state == ScanState.RUNNING:
+            colour = "starting"
+        return format_html(
+            '<span class="magi-badge magi-{}">{}</span>', colour, obj.get_state_display()
+        )
+
+    @admin.display(description="Time", ordering="seconds")
+    def time_taken(self, obj: Scan) -> str:
+        if obj.seconds is None:
+            return "-"
+        return f"{obj.seconds:.2f} s ({obj.files_per_second or 0:,.0f} files/s)"
+
+    @admin.display(description="Scan roots")
+    def scan_paths(self, obj: Scan) -> str:
+        return format_html_join(
+            "", "<div>{}</div>", ((path,) for path in obj.report.get("scan_paths", []))
+        )
+
+    @admin.display(description="Skipped files")
+    def skipped_files(self, obj: Scan) -> str:
+        return _reasons(obj.report.get("skipped", []))
+
+    @admin.display(description="Folders not looked into")
+    def root_errors(self, obj: Scan) -> str:
+        return _reasons(obj.report.get("root_errors", []))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Scan | None = None) -> bool:
+        return False
+
+
+def _reasons(items: list[dict[str, str]]) -> str:
+    if not items:
+        return "none"
+    rows = format_html_join(
+        "", "<tr><td>{}</td><td>{}</td></tr>", ((i["reason"], i["path"]) for i in items)
+    )
+    return format_html(
+        '<table><thead><tr><th scope="col">Why</th><th scope="col">File</th></tr></thead>'
+        "<tbody>{}</tbody></table>",
+        rows,
+    )
 
 
 @admin.register(DiscoveredModel)
@@ -71,6 +208,17 @@ class DiscoveredModelAdmin(admin.ModelAdmin[DiscoveredModel]):
     ) -> list[str]:
         names = [field.name for field in DiscoveredModel._meta.fields]
         return [name for name in names if name not in self.editable_fields]
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: DiscoveredModel,
+        form: ModelForm[Any],
+        change: bool,  # noqa: FBT001 - Django's signature
+    ) -> None:
+        obj.assigned_tier = tier_of(obj, current_rules())
+        fields = [*self.editable_fields, "assigned_tier"]
+        obj.save(update_fields=fields)  # nothing else: a scan may be writing the rest
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # models are found, not typed in

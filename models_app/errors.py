@@ -7,6 +7,8 @@ ModelsError
 │   ├── UnsupportedGGUFError   a version or a value type that we do not know
 │   └── MalformedGGUFError     the header contradicts itself, or is absurd
 ├── ScanRootError              a scan root cannot be looked into
+├── RegistryFileError          a file is no registry as `registry export` writes it
+├── UnknownModelError          no model of that id
 ├── QueueUnavailableError      the broker does not take a task
 └── NoWorkerError              no worker of the node would do it
 """
@@ -59,6 +61,16 @@ class ScanRootError(ModelsError):
         super().__init__(f"{path}: {reason}")
         self.path = path
         self.reason = reason
+
+
+class RegistryFileError(ModelsError):
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}.")
+
+
+class UnknownModelError(ModelsError):
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"Model not found: {model_id}. `manage.py models list` shows them.")
 
 
 class QueueUnavailableError(ModelsError):

@@ -1,7 +1,7 @@
 """The registry: where models are looked for, and which were found."""
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from models_app import tiers
 
@@ -22,6 +22,40 @@ class ModelKind(models.TextChoices):
     VISION = "vision", "Vision"
     EMBEDDING = "embedding", "Embedding"
     RERANKER = "reranker", "Reranker"
+
+
+class ScanState(models.TextChoices):
+    RUNNING = "running", "Running"
+    FINISHED = "finished", "Finished"
+    FAILED = "failed", "Failed"
+    INTERRUPTED = "interrupted", "Interrupted"
+
+
+class DiscoveryRules(models.Model):
+    """How models are classed. One row: a change classes every model anew, at once."""
+
+    powerful_min = models.FloatField(
+        default=tiers.POWERFUL_MIN,
+        help_text="Billions of parameters from which a model is powerful.",
+    )
+    fast_max = models.FloatField(
+        default=tiers.FAST_MAX,
+        help_text="Billions of parameters below which one of 4 bits or fewer is fast.",
+    )
+
+    class Meta:
+        verbose_name = verbose_name_plural = "discovery rules"
+        constraints = [
+            models.CheckConstraint(condition=Q(pk=1), name="discoveryrules_one_row"),
+            models.CheckConstraint(
+                condition=Q(fast_max__gte=0) & Q(powerful_min__gte=F("fast_max")),
+                name="discoveryrules_thresholds_in_order",
+                violation_error_message="Powerful begins where fast ends, or above it.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return "Discovery rules"
 
 
 class ScanRoot(models.Model):
@@ -54,11 +88,44 @@ class ScanRoot(models.Model):
         return self.path
 
 
+class Scan(models.Model):
+    """One scan of a node's roots, and what became of every file it saw."""
+
+    node = models.CharField(max_length=100)
+    state = models.CharField(max_length=12, choices=ScanState, default=ScanState.RUNNING)
+    started_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+    seconds = models.FloatField(null=True)
+    files_seen = models.PositiveIntegerField(default=0)
+    added = models.PositiveIntegerField(default=0)
+    updated = models.PositiveIntegerField(default=0)
+    unchanged = models.PositiveIntegerField(default=0)
+    missing = models.PositiveIntegerField(default=0)
+    skipped = models.PositiveIntegerField(default=0)
+    report = models.JSONField(default=dict, help_text="Ids, and each skipped file's reason.")
+
+    class Meta:
+        ordering = ["-started_at", "-pk"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state__in=ScanState.values), name="scan_state_known"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"Scan of {self.node}, {self.started_at:%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def files_per_second(self) -> float | None:
+        return self.files_seen / self.seconds if self.seconds else None
+
+
 class DiscoveredModel(models.Model):
     """One model on disk: a GGUF file, or the first of its shards.
 
     What a scan finds is overwritten by the next one; `model_id`, `port`, the two
-    overrides and `notes` are kept. Whether a model is enabled is its profile's
+    overrides and `notes` are kept. `assigned_tier` follows the rules, with a person's
+    word on whether it thinks; rules.py writes it. Whether a model is enabled is its profile's
     business and its server's state is servers_app's: neither is a field here.
     """
 
@@ -149,13 +216,7 @@ class DiscoveredModel(models.Model):
         """The effective tier; empty for a kind that has none."""
         if not self.has_tier:
             return ""
-        if self.tier_override:
-            return self.tier_override
-        if self.thinking_override:
-            return Tier.POWERFUL
-        if self.thinking_override is False and self.is_thinking_model:
-            return tiers.assign_tier(self.size_params, self.quantization, is_thinking=False)
-        return self.assigned_tier
+        return self.tier_override or self.assigned_tier
 
     @property
     def is_launchable(self) -> bool:

@@ -21,14 +21,15 @@ from models_app.discovery import (
 from models_app.errors import ScanRootError
 from models_app.huggingface import hub_cache
 from models_app.locks import node_lock
-from models_app.models import DiscoveredModel, ScanRoot
+from models_app.models import DiscoveredModel, DiscoveryRules, Scan, ScanRoot, ScanState
 from models_app.naming import make_model_id, next_free_id
 from models_app.rows import printable, row_fields, why_not_storable
+from models_app.rules import current_rules, tier_of
 
 T = TypeVar("T")
+OnFile = Callable[[Path, int], None]
 
 MAX_ID_CHARS = 180  # the column holds 200; _2, _3… need some
-
 BATCH = 200  # rows a statement: a transaction well under a second, so that no writer waits long
 
 
@@ -36,6 +37,7 @@ BATCH = 200  # rows a statement: a transaction well under a second, so that no w
 class ScanReport:
     """What became of every file that a scan saw."""
 
+    scan_id: int
     timestamp: datetime
     scan_paths: list[str]
     files_seen: int
@@ -52,28 +54,28 @@ class ScanReport:
         return asdict(self) | {"timestamp": self.timestamp.isoformat()}
 
 
-def rescan(node: str, *, on_file: Callable[[Path, int], None] | None = None) -> ScanReport:
+def rescan(node: str, *, on_file: OnFile | None = None) -> ScanReport:
     """Look into every enabled scan root of `node`, and bring the registry up to date.
 
-    A scan that finds another one at work on this node waits for it.
+    A scan that finds another one at work on this node waits for it. One that dies is
+    carried on by the next: rows are written in batches, each whole or not at all.
 
     Args:
         on_file: called with each file and how many were seen so far.
     """
     with node_lock("rescan", wait=lambda: True):
-        sync_roots(node)
-        roots = list(ScanRoot.objects.filter(node=node, is_enabled=True))
-        rows = {row.identity: row for row in DiscoveredModel.objects.select_related("root")}
-        found = discover(
-            [RootSpec(Path(root.path), root.kind) for root in roots],
-            on_file=on_file,
-            known={
-                identity: KnownFile(**row.file_signature)
-                for identity, row in rows.items()
-                if row.file_signature
-            },
-        )
-        return _write(node, roots, rows, found)
+        running = Scan.objects.filter(node=node, state=ScanState.RUNNING)
+        running.update(state=ScanState.INTERRUPTED)  # we have the lock: its process died
+        scan = Scan.objects.create(node=node)
+        try:
+            report = _scan(scan, on_file)
+        except Exception:
+            Scan.objects.filter(pk=scan.pk).update(
+                state=ScanState.FAILED, finished_at=timezone.now()
+            )
+            raise
+        _record(scan, report)
+    return report
 
 
 def sync_roots(node: str) -> None:
@@ -96,27 +98,42 @@ def _kind_of(path: Path) -> dict[str, str]:
         return {}
 
 
+def _scan(scan: Scan, on_file: OnFile | None) -> ScanReport:
+    sync_roots(scan.node)
+    roots = list(ScanRoot.objects.filter(node=scan.node, is_enabled=True))
+    rows = {row.identity: row for row in DiscoveredModel.objects.select_related("root")}
+    known = {
+        identity: KnownFile(**row.file_signature)
+        for identity, row in rows.items()
+        if row.file_signature
+    }
+    found = discover(
+        [RootSpec(Path(root.path), root.kind) for root in roots], on_file=on_file, known=known
+    )
+    return _write(scan, roots, rows, found)
+
+
 def _write(
-    node: str, roots: list[ScanRoot], rows: dict[str, DiscoveredModel], found: Discovery
+    scan: Scan, roots: list[ScanRoot], rows: dict[str, DiscoveredModel], found: Discovery
 ) -> ScanReport:
     by_path = {root.path: root for root in roots}
-    reasons = {model.identity: why_not_storable(model) for model in found.models}
-    found.skipped += [
-        Skipped(model.file_path, reason)
-        for model in found.models
-        if (reason := reasons[model.identity])
-    ]
-    storable = [model for model in found.models if not reasons[model.identity]]
+    rules = current_rules()
+    storable = []
+    for model in found.models:
+        if reason := why_not_storable(model):
+            found.skipped.append(Skipped(model.file_path, reason))
+        else:
+            storable.append(model)
     new = [model for model in storable if model.identity not in rows]
     changed = [model for model in storable if model.identity in rows]
-    added = _add(sorted(new, key=lambda model: model.filename), by_path)
-    updated = _update(changed, rows, by_path)
+    added = _add(sorted(new, key=lambda model: model.filename), by_path, rules)
+    updated = _update(changed, rows, by_path, rules)
     seen = {model.identity for model in storable} | set(found.unchanged)
     unchanged = [rows[identity] for identity in found.unchanged]
     missing = [
         row
         for identity, row in rows.items()
-        if identity not in seen and (row.root is None or row.root.node == node)
+        if identity not in seen and (row.root is None or row.root.node == scan.node)
     ]
     _mark(unchanged, is_missing=False)
     _mark(missing, is_missing=True)
@@ -127,6 +144,7 @@ def _write(
         root.last_scan_at, root.last_error = now, errors.get(root.path, "")
     ScanRoot.objects.bulk_update(roots, ["last_scan_at", "last_error"])
     return ScanReport(
+        scan_id=scan.pk,
         timestamp=now,
         scan_paths=[root.path for root in roots],
         files_seen=found.files_seen,
@@ -143,32 +161,51 @@ def _write(
     )
 
 
-def _add(found: list[FoundModel], roots: dict[str, ScanRoot]) -> list[DiscoveredModel]:
+def _record(scan: Scan, report: ScanReport) -> None:
+    scan.state = ScanState.FINISHED
+    scan.finished_at = report.timestamp
+    scan.seconds, scan.files_seen = report.seconds, report.files_seen
+    scan.added, scan.updated = len(report.added), len(report.updated)
+    scan.unchanged, scan.missing = len(report.unchanged), len(report.missing)
+    scan.skipped = len(report.skipped)
+    scan.report = report.as_json()
+    scan.save()
+
+
+def _add(
+    found: list[FoundModel], roots: dict[str, ScanRoot], rules: DiscoveryRules
+) -> list[DiscoveredModel]:
     """Register new models, each with its id for good and the next port of the range."""
     taken = set(DiscoveredModel.objects.values_list("model_id", flat=True))
     ports = _unused_ports()
     added = []
     for model in found:
-        fields = row_fields(model, roots[str(model.root_path)])
-        base = make_model_id(model, fields["assigned_tier"])[:MAX_ID_CHARS]
-        model_id = next_free_id(base, taken)
-        taken.add(model_id)
-        added.append(DiscoveredModel(model_id=model_id, port=next(ports, None), **fields))
+        row = DiscoveredModel(**row_fields(model, roots[str(model.root_path)]))
+        row.assigned_tier = tier_of(row, rules)
+        base = make_model_id(model, row.assigned_tier)[:MAX_ID_CHARS]
+        row.model_id = next_free_id(base, taken)
+        row.port = next(ports, None)
+        taken.add(row.model_id)
+        added.append(row)
     for batch in _batches(added):
         DiscoveredModel.objects.bulk_create(batch)
     return added
 
 
 def _update(
-    found: list[FoundModel], rows: dict[str, DiscoveredModel], roots: dict[str, ScanRoot]
+    found: list[FoundModel],
+    rows: dict[str, DiscoveredModel],
+    roots: dict[str, ScanRoot],
+    rules: DiscoveryRules,
 ) -> list[DiscoveredModel]:
     updated = []
-    names: set[str] = set()
+    names = {"assigned_tier"}
     for model in found:
         row = rows[model.identity]
         fields = row_fields(model, roots[str(model.root_path)])
         for name, value in fields.items():
             setattr(row, name, value)
+        row.assigned_tier = tier_of(row, rules)
         names.update(fields)
         updated.append(row)
     for batch in _batches(updated):

@@ -7,14 +7,12 @@ from typing import Any
 
 from models_app.found import FoundModel
 from models_app.memory import estimate_memory
-from models_app.models import DiscoveredModel, ModelKind, ScanRoot
+from models_app.models import DiscoveredModel, ScanRoot
 from models_app.naming import display_name
-from models_app.tiers import assign_tier
 
 # The guide's --ctx-size, in tokens: what the memory estimate is made for.
 CTX_SIZE = 32768
 MAX_PATH_CHARS = 1000
-TIERED_KINDS = frozenset({ModelKind.TEXT, ModelKind.VISION})
 
 
 def printable(path: Path) -> str:
@@ -31,11 +29,7 @@ def why_not_storable(model: FoundModel) -> str:
 
 
 def row_fields(model: FoundModel, root: ScanRoot) -> dict[str, Any]:
-    """Return the columns that a scan writes; those of people are not among them."""
-    has_tier = model.kind in TIERED_KINDS
-    tier = assign_tier(
-        model.size_params, model.quantization, is_thinking=model.is_thinking_model
-    )
+    """Return the columns that a scan writes; neither people's nor what rules decide."""
     return {
         "identity": model.identity,
         "root": root,
@@ -57,7 +51,6 @@ def row_fields(model: FoundModel, root: ScanRoot) -> dict[str, Any]:
         "is_instruct": model.is_instruct,
         "is_coder": model.is_coder,
         "kind": model.kind,
-        "assigned_tier": tier if has_tier else "",
         "architecture": _cut("architecture", model.architecture),
         "context_length": model.context_length,
         "parameter_count": model.parameter_count,
@@ -73,6 +66,10 @@ def row_fields(model: FoundModel, root: ScanRoot) -> dict[str, Any]:
             "expert_count": model.expert_count,
             "expert_used_count": model.expert_used_count,
             "block_count": model.block_count,
+            "head_count": model.head_count,
+            "head_count_kv": model.head_count_kv,
+            "key_length": model.key_length,
+            "value_length": model.value_length,
             "embedding_length": model.embedding_length,
             "vocab_size": model.vocab_size,
             "chat_template": model.chat_template,

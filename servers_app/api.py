@@ -1,48 +1,19 @@
 from typing import Any
 
-from django.db.models import Max
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from models_app.models import DiscoveredModel, ScanRoot
-from models_app.serializers import ModelSerializer
-from models_app.tiers import FAST_MAX, POWERFUL_MIN
-from profiles_app.models import ProfileMember
 from servers_app.models import RUNNING, Server, ServerState
-from servers_app.ports import port_range
+from servers_app.registry import registry_as_json
 
 
 class RegistryView(APIView):
     """Every model that was found, with whether it is enabled and what its server does."""
 
     def get(self, request: Request) -> Response:
-        enabled = set(
-            ProfileMember.objects.filter(profile__is_active=True).values_list(
-                "model_id", flat=True
-            )
-        )
-        states = dict(Server.objects.values_list("model__model_id", "state"))
-        models = {
-            model.model_id: {
-                **ModelSerializer(model).data,
-                "enabled": model.model_id in enabled,
-                "state": states.get(model.model_id, ServerState.STOPPED),
-            }
-            for model in DiscoveredModel.objects.all()
-        }
-        roots = ScanRoot.objects.filter(is_enabled=True)
-        ports = port_range()
-        return Response(
-            {
-                "models": models,
-                "scan_path": ", ".join(roots.values_list("path", flat=True)),
-                "last_scan": roots.aggregate(at=Max("last_scan_at"))["at"],
-                "port_range": [ports.start, ports.stop - 1],
-                "tier_thresholds": {"powerful_min": POWERFUL_MIN, "fast_max": FAST_MAX},
-            }
-        )
+        return Response(registry_as_json())
 
 
 class ServerListView(APIView):

@@ -64,7 +64,7 @@ def test_the_registry_costs_the_same_with_more_models(
     for name in "abcdef":
         make_model(name)
 
-    with django_assert_max_num_queries(5):
+    with django_assert_max_num_queries(6):
         client.get("/api/models/registry")
 
 

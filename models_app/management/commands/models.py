@@ -1,0 +1,207 @@
+"""`manage.py models list|info|validate|verify`: the registry, on the terminal."""
+
+import json
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Q, QuerySet
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Column, Table
+
+from models_app.errors import UnknownModelError
+from models_app.memory import estimate_memory
+from models_app.models import DiscoveredModel, ModelKind, Tier
+from models_app.serializers import ModelSerializer
+from models_app.validation import validate, verify
+
+CONTEXTS = (4096, 8192, 32768, 131072)  # tokens
+GIB = 2**30
+PIPED_WIDTH = 200  # columns, where no terminal has one
+
+
+class Command(BaseCommand):
+    help = "List, describe, validate or verify the models of the registry."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        commands = parser.add_subparsers(dest="command", required=True)
+        listing = commands.add_parser("list", help="Show the models, filtered.")
+        listing.add_argument("--tier", choices=Tier.values)
+        listing.add_argument("--kind", choices=ModelKind.values)
+        listing.add_argument("--quant", help="Such as Q4_K_M.")
+        listing.add_argument("--family", help="Such as qwen.")
+        listing.add_argument("--search", help="A part of the id, the name, file or repo.")
+        info = commands.add_parser("info", help="Show all that is known of one model.")
+        info.add_argument("model_id")
+        checks = {
+            "validate": "Check files, sizes, headers and shards.",
+            "verify": "Read every byte and compare with the hub's hash.",
+        }
+        for name, text in checks.items():
+            check = commands.add_parser(name, help=text)
+            check.add_argument("model_id", nargs="*", help="Without one: all that are here.")
+        for command in commands.choices.values():
+            command.add_argument("--json", action="store_true", help="For machines.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.console = Console(highlight=False)
+        if not self.console.is_terminal:
+            self.console.width = PIPED_WIDTH
+        self.as_json: bool = options["json"]
+        match options["command"]:
+            case "list":
+                self._list(options)
+            case "info":
+                self._info(_get(options["model_id"]))
+            case "validate":
+                self._validate(_chosen(options["model_id"]))
+            case _:
+                self._verify(_chosen(options["model_id"]))
+
+    def _list(self, options: dict[str, Any]) -> None:
+        models = [
+            model
+            for model in _filtered(options)
+            if options["tier"] is None or model.tier == options["tier"]
+        ]
+        if self.as_json:
+            self._print_json([ModelSerializer(model).data for model in models])
+            return
+        id_column = Column("Id", no_wrap=True)  # it is what is copied
+        table = Table(
+            "Model", id_column, "Size", "Quant", "Tier", "Kind", "GiB", "Port", box=None
+        )
+        for model in models:
+            table.add_row(
+                escape(model.display_name),
+                model.model_id,
+                f"{model.size_params:g}B" if model.size_params is not None else "-",
+                model.quantization or "-",
+                (model.tier or "-") + ("*" if model.tier_override else ""),
+                "missing" if model.is_missing else model.problem or model.kind,
+                f"{model.size_bytes / GIB:.1f}",
+                str(model.port or "-"),
+            )
+        self.console.print(table)
+
+    def _info(self, model: DiscoveredModel) -> None:
+        memory = [_memory(model, ctx_size) for ctx_size in _contexts(model)]
+        described = {**ModelSerializer(model).data, "metadata": model.metadata}
+        if self.as_json:
+            self._print_json({**described, "memory": memory})
+            return
+        table = Table("Field", "Value", box=None)
+        template = described["metadata"].pop("chat_template", "")
+        for name, value in {**described, **described.pop("metadata")}.items():
+            table.add_row(name, escape(str(value)))
+        table.add_row("chat_template", f"{len(template)} characters" if template else "none")
+        self.console.print(table)
+        parts = Table("Context", "Weights", "KV cache", "Compute", "Together", box=None)
+        for row in memory:
+            parts.add_row(
+                str(row["ctx_size"]),
+                *(f"{row[name] / GIB:.2f} GiB" for name in list(row)[1:]),
+            )
+        self.console.print(parts)
+
+    def _validate(self, models: list[DiscoveredModel]) -> None:
+        problems = {model.model_id: validate(model) for model in models}
+        if self.as_json:
+            self._print_json(problems)
+        for model_id, found in problems.items() if not self.as_json else ():
+            verdict = f"[red]{escape('; '.join(found))}[/]" if found else "[green]sound[/]"
+            self.console.print(f"{model_id}: {verdict}", soft_wrap=True)
+        self._fail_if(sum(bool(found) for found in problems.values()))
+
+    def _verify(self, models: list[DiscoveredModel]) -> None:
+        results: list[tuple[str, str, bool | None, str]] = []
+        total = sum(model.size_bytes for model in models)
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("verifying", total=total)
+            for model in models:
+                try:
+                    found = list(verify(model, lambda count: progress.advance(task, count)))
+                except OSError as error:
+                    results.append((model.model_id, "", None, f"unreadable: {error.strerror}"))
+                    continue
+                results += [
+                    (model.model_id, item.path.name, item.is_sound, item.actual)
+                    for item in found
+                ]
+        names = ("model_id", "file", "is_sound", "sha256")
+        if self.as_json:
+            self._print_json([dict(zip(names, result, strict=True)) for result in results])
+        for model_id, file, is_sound, sha256 in results if not self.as_json else ():
+            verdict = {True: "[green]sound[/]", None: "nothing to compare with"}.get(
+                is_sound, "[red]not what the hub has[/]"
+            )
+            text = f"{model_id} {escape(file)}: {verdict} {sha256}"
+            self.console.print(text, soft_wrap=True)
+        bad = [r for r in results if r[2] is False or r[3].startswith("unreadable")]
+        self._fail_if(len(bad))
+
+    def _print_json(self, value: object) -> None:
+        self.stdout.write(json.dumps(value, indent=2))
+
+    def _fail_if(self, count: int) -> None:
+        if count:
+            msg = f"Not sound: {count}. Download them again, then rescan."
+            raise CommandError(msg)
+
+
+def _filtered(options: dict[str, Any]) -> QuerySet[DiscoveredModel]:
+    models = DiscoveredModel.objects.all()
+    for option, lookup in (("kind", "kind"), ("quant", "quantization__iexact")):
+        if options[option]:
+            models = models.filter(**{lookup: options[option]})
+    if options["family"]:
+        models = models.filter(family__iexact=options["family"])
+    if text := options["search"]:
+        names = ("model_id", "display_name", "filename", "repo_id")
+        query = Q()
+        for name in names:
+            query |= Q(**{f"{name}__icontains": text})
+        models = models.filter(query)
+    return models
+
+
+def _get(model_id: str) -> DiscoveredModel:
+    try:
+        return DiscoveredModel.objects.get(model_id=model_id)
+    except DiscoveredModel.DoesNotExist as error:
+        raise CommandError(str(UnknownModelError(model_id))) from error
+
+
+def _chosen(model_ids: list[str]) -> list[DiscoveredModel]:
+    if not model_ids:
+        return list(DiscoveredModel.objects.filter(is_missing=False))
+    return [_get(model_id) for model_id in model_ids]
+
+
+def _contexts(model: DiscoveredModel) -> list[int]:
+    longest = model.context_length or CONTEXTS[-1]
+    return sorted({min(ctx_size, longest) for ctx_size in CONTEXTS})
+
+
+def _memory(model: DiscoveredModel, ctx_size: int) -> dict[str, int]:
+    known = model.metadata
+    estimate = estimate_memory(
+        size_bytes=model.size_bytes,
+        ctx_size=ctx_size,
+        block_count=known.get("block_count"),
+        head_count=known.get("head_count"),
+        head_count_kv=known.get("head_count_kv"),
+        key_length=known.get("key_length"),
+        value_length=known.get("value_length"),
+        embedding_length=known.get("embedding_length"),
+        vocab_size=known.get("vocab_size"),
+    )
+    return {
+        "ctx_size": ctx_size,
+        "weights_bytes": estimate.weights_bytes,
+        "kv_cache_bytes": estimate.kv_cache_bytes,
+        "compute_bytes": estimate.compute_bytes,
+        "total_bytes": estimate.total_bytes,
+    }

@@ -1,0 +1,42 @@
+"""The rules that people may change, and classing every model anew when they do."""
+
+from django.db import transaction
+
+from models_app.models import DiscoveredModel, DiscoveryRules
+from models_app.tiers import assign_tier
+
+BATCH = 200
+
+
+def current_rules() -> DiscoveryRules:
+    """Return the one row of rules; the guide's values until somebody saves others."""
+    return DiscoveryRules.objects.filter(pk=1).first() or DiscoveryRules(pk=1)
+
+
+@transaction.atomic
+def retier(rules: DiscoveryRules) -> list[str]:
+    """Give every model the tier that `rules` say; return the ids of those that changed.
+
+    No id changes: it keeps the tier under which its model was first registered.
+    """
+    changed = []
+    for model in DiscoveredModel.objects.all():
+        tier = tier_of(model, rules)
+        if tier != model.assigned_tier:
+            model.assigned_tier = tier
+            changed.append(model)
+    DiscoveredModel.objects.bulk_update(changed, ["assigned_tier"], batch_size=BATCH)
+    return [model.model_id for model in changed]
+
+
+def tier_of(model: DiscoveredModel, rules: DiscoveryRules) -> str:
+    """Return the tier that the rules assign; empty for a kind that has none."""
+    if not model.has_tier:
+        return ""
+    return assign_tier(
+        model.size_params,
+        model.quantization,
+        is_thinking=model.is_thinking,
+        powerful_min=rules.powerful_min,
+        fast_max=rules.fast_max,
+    )
