@@ -43,6 +43,12 @@ def model_path(port: int, key: str, *, timeout: float = TIMEOUT_S) -> str | None
     return path if isinstance(path, str) else None
 
 
+def refuses_key(port: int, key: str, *, timeout: float = TIMEOUT_S) -> bool:
+    """Whether the server at `port` says that `key` is not its own."""
+    answer = _get(port, "/props", key=key, timeout=timeout)
+    return answer is not None and answer[0] == http.HTTPStatus.UNAUTHORIZED
+
+
 def _get(port: int, path: str, *, key: str, timeout: float) -> tuple[int, bytes] | None:
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=timeout)
     headers: dict[str, Any] = {"Authorization": f"Bearer {key}"} if key else {}

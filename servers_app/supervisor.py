@@ -215,6 +215,11 @@ def _accept(server: Server) -> None:
 
 def _check_health(server: Server) -> None:
     answer = probe.health(_port(server))
+    if answer == probe.Health.READY and probe.refuses_key(_port(server), server_key(server.pk)):
+        log.warning("%s has the key of another SECRET_KEY; starting it again", server)
+        _end_process(server)
+        _write(server, state=ServerState.STOPPED, stopped_at=timezone.now(), **_no_process())
+        return
     state = ServerState.READY if answer == probe.Health.READY else ServerState.UNHEALTHY
     if state != server.state:
         log.warning("%s is %s (%s)", server, state, answer)

@@ -357,6 +357,19 @@ def test_unhealthy_is_seen_and_gets_well_again(wanted: Server) -> None:
     assert settled(wanted).state == ServerState.READY
 
 
+def test_a_server_whose_key_nobody_knows_any_more_is_started_again(
+    wanted: Server, settings: Settings
+) -> None:
+    first = settled(wanted).pid
+    settings.SECRET_KEY = "changed between two starts, as a person may do"
+
+    server = settled(wanted)
+
+    assert server.state == ServerState.READY
+    assert server.pid != first
+    assert is_gone(first)
+
+
 def test_reconcile_names_what_is_not_at_rest(make_model: MakeModel, queued: list[int]) -> None:
     def make(name: str, **fields: object) -> Server:
         return Server.objects.create(model=make_model(name), node="local", **fields)
