@@ -1,4 +1,4 @@
-"""Who answers what: /v1 is the gateway's, before any middleware; the rest is Django's."""
+"""Who answers what: /v1 and /api/events, before any middleware; the rest is Django's."""
 
 import os
 from typing import Any, cast
@@ -9,12 +9,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "magi_site.settings")
 django_application = get_asgi_application()
 
 # Only now: these import models, which the line above makes ready.
+from magi_site import events  # noqa: E402
 from magi_site.guard import refusal  # noqa: E402
 from servers_app.gateway.app import Gateway  # noqa: E402
 from servers_app.gateway.asgi import Receive, Scope, Send  # noqa: E402
 from servers_app.gateway.table import load_table  # noqa: E402
 
 gateway = Gateway(load_table)
+event_stream = events.EventStream()
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -28,6 +30,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             await answer.send(send)
         elif scope["path"].startswith("/v1/"):
             await gateway(scope, receive, send)
+        elif scope["path"] == events.PATH:
+            await event_stream(scope, receive, send)
         else:
             await django_application(cast("Any", scope), receive, cast("Any", send))
 
@@ -40,13 +44,15 @@ async def _health(send: Send) -> None:
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
-    """Start and stop the gateway with the server; Django's handler has no lifespan."""
+    """Start and stop with the server; Django's handler has no lifespan."""
     while True:
         message = await receive()
         if message["type"] == "lifespan.startup":
             await gateway.startup()
+            event_stream.startup()
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
+            await event_stream.shutdown()
             await gateway.shutdown()
             await send({"type": "lifespan.shutdown.complete"})
             return

@@ -57,6 +57,10 @@ def beat_command() -> list[str]:
     ]
 
 
+def watch_command() -> list[str]:
+    return ["python", "manage.py", "watch"]
+
+
 def runnable(command: list[str]) -> list[str]:
     """Return `command` with this interpreter for `python`, so that the venv holds."""
     return [sys.executable, *command[1:]] if command[0] == "python" else command

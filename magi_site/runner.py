@@ -14,7 +14,14 @@ from redis import Redis, RedisError
 from rich.console import Console
 
 from magi_site.embedded_redis import redis_argv
-from magi_site.processes import Child, Children, beat_command, web_command, worker_command
+from magi_site.processes import (
+    Child,
+    Children,
+    beat_command,
+    watch_command,
+    web_command,
+    worker_command,
+)
 from models_app.errors import NoWorkerError, QueueUnavailableError
 from models_app.queue import require_worker
 from servers_app import supervisor
@@ -50,6 +57,8 @@ class Runner:
                 self._until(redis, _redis_answers)
             worker = self._children.start("worker", worker_command(settings.MAGI_NODE))
             self._children.start("beat", beat_command())
+            if settings.MAGI_WATCH:
+                self._children.start("watch", watch_command())
             web = self._children.start(
                 "web", web_command(settings.MAGI_HOST, settings.MAGI_PORT)
             )
@@ -69,7 +78,7 @@ class Runner:
             # First, so that the worker gives up a load it waits for, and can end.
             with suppress(QueueUnavailableError):
                 request_stop_all(settings.MAGI_NODE)
-            self._children.stop("web", "beat", "worker")
+            self._children.stop("web", "watch", "beat", "worker")
             _stop_servers()
             self._children.stop("redis")
         left = Server.objects.filter(node=settings.MAGI_NODE, state__in=RUNNING)

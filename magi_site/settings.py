@@ -30,6 +30,7 @@ MAGI_API_AUTH = env_choice("MAGI_API_AUTH", "auto", choices=("auto", "required",
 MAGI_PROFILE = env_str("MAGI_PROFILE", "")  # empty: the active profile, else `development`
 MAGI_PROFILES_DIR = env_path("MAGI_PROFILES_DIR", BASE_DIR / "config" / "profiles")
 MODEL_SCAN_PATH = env_paths("MODEL_SCAN_PATH", [])  # empty: the Hugging Face cache
+MAGI_WATCH = env_bool("MAGI_WATCH", default=False)
 MODEL_PORT_RANGE_START = env_int("MODEL_PORT_RANGE_START", 8080, minimum=1, maximum=65535)
 MODEL_PORT_RANGE_END = env_int("MODEL_PORT_RANGE_END", 8099, minimum=1, maximum=65535)
 MODEL_MAX_STARTUP_TIME = env_int("MODEL_MAX_STARTUP_TIME", 60, minimum=1, maximum=86400)
@@ -147,6 +148,7 @@ LOGGING = {
     "loggers": {
         "celery.app.trace": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
+        "watchfiles.main": {"level": "WARNING"},  # a line for each piece of a download
     },
     "root": {"handlers": ["console"], "level": env_str("MAGI_LOG_LEVEL", "INFO").upper()},
 }

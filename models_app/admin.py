@@ -62,7 +62,7 @@ class DiscoveryRulesAdmin(admin.ModelAdmin[DiscoveryRules]):
     ) -> None:
         super().save_model(request, obj, form, change)
         changed = retier(obj)
-        self.message_user(request, f"Models with another tier now: {len(changed)}.")
+        self.message_user(request, f"Models classed anew: {len(changed)}.")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -6,28 +6,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from models_app.errors import GGUFError, ScanRootError
-from models_app.filename import Shard, parse_filename
-from models_app.found import FoundModel, KnownFile, make_found_model
+from models_app.filename import DEFAULT_THINKING_WORDS, Shard, parse_filename
+from models_app.found import FoundModel, make_found_model
+from models_app.gemma import is_weights, read_weights
 from models_app.gguf import read_gguf
 from models_app.gguf_info import GGUFInfo
+from models_app.known import KnownFile, KnownSkip
 from models_app.projectors import Projector, choose_projector
-from models_app.scanroots import (
+from models_app.scanned import (
     DIRECTORY,
+    GEMMA,
+    GONE,
     HUGGINGFACE,
+    OLLAMA,
     ModelFiles,
     RootListing,
     RootSpec,
     ScannedFile,
     Skipped,
-    detect_kind,
-    list_root,
     os_reason,
+    safe_text,
 )
+from models_app.scanroots import detect_kind, list_root
 
 __all__ = [
-    "DIRECTORY", "HUGGINGFACE", "Discovery", "FoundModel", "KnownFile", "RootSpec", "Skipped",
-    "detect_kind", "discover",
+    "DEFAULT_THINKING_WORDS", "DIRECTORY", "GEMMA", "HUGGINGFACE", "OLLAMA", "Discovery",
+    "FoundModel", "KnownFile", "KnownSkip", "RootSpec", "Skipped", "detect_kind", "discover",
 ]  # fmt: skip
+
+PROJECTOR = "projector"  # the reason that has a use
 
 OnFile = Callable[[Path, int], None]
 
@@ -40,6 +47,9 @@ class Discovery:
     unchanged: list[str] = field(default_factory=list)  # identities
     skipped: list[Skipped] = field(default_factory=list)
     root_errors: list[tuple[Path, str]] = field(default_factory=list)  # folders not looked into
+    known_skips: dict[str, KnownSkip] = field(
+        default_factory=dict
+    )  # by path, for the next scan
     files_seen: int = 0
     seconds: float = 0.0
 
@@ -49,15 +59,19 @@ def discover(
     *,
     on_file: OnFile | None = None,
     known: Mapping[str, KnownFile] | None = None,
+    known_skips: Mapping[str, KnownSkip] | None = None,
+    thinking_words: Sequence[str] = DEFAULT_THINKING_WORDS,
 ) -> Discovery:
     """Find the models below `roots`. Only reads; no file and no folder stops it.
 
     Args:
         on_file: called with each file and how many were seen so far.
         known: by identity, what the last scan saw; such a file is not opened again.
+        known_skips: the same of files that are no models: the last scan's `known_skips`.
+        thinking_words: as parse_filename takes them.
     """
     started = time.monotonic()
-    scan = _Scan(on_file, known or {})
+    scan = _Scan(on_file, known or {}, known_skips or {}, tuple(thinking_words))
     for spec in roots:
         try:
             listing = list_root(spec)
@@ -79,10 +93,18 @@ class _Candidate:
 class _Scan:
     """One pass: first every file is looked at, then projectors and models are paired."""
 
-    def __init__(self, on_file: OnFile | None, known: Mapping[str, KnownFile]) -> None:
+    def __init__(
+        self,
+        on_file: OnFile | None,
+        known: Mapping[str, KnownFile],
+        known_skips: Mapping[str, KnownSkip],
+        thinking_words: tuple[str, ...],
+    ) -> None:
         self.found = Discovery()
         self.on_file = on_file
         self.known = known
+        self.known_skips = known_skips
+        self.thinking_words = thinking_words
         self.candidates: list[_Candidate] = []
         self.projectors: dict[str, list[Projector]] = {}  # by folder
         self.first_paths: dict[str | tuple[int, int], Path] = {}  # by identity, and by inode
@@ -91,7 +113,8 @@ class _Scan:
         self.found.root_errors += listing.errors
         for skipped in listing.skipped:
             self._skip(skipped.path, skipped.reason)
-        for group in listing.models:
+        # Known ones first: a second name for a file does not take its row from it.
+        for group in sorted(listing.models, key=lambda group: group.identity not in self.known):
             self._look_at_model(group)
 
     def finish(self) -> None:
@@ -103,9 +126,10 @@ class _Scan:
         inode = (first.device, first.inode)
         if path := self.first_paths.get(inode) or self.first_paths.get(group.identity):
             for file in group.files:
-                self._skip(file.path, f"duplicate of {path}")
+                self._skip(group.manifest or file.path, f"duplicate of {path}")
             return
-        self.first_paths[inode] = self.first_paths[group.identity] = first.path
+        path = group.reported_path
+        self.first_paths[inode] = self.first_paths[group.identity] = path
 
         shard = Shard.parse(first.path.stem)
         if shard is not None and shard.index != 1:
@@ -115,15 +139,20 @@ class _Scan:
         if known is not None and known.is_same_file(first):
             self.candidates.append(_Candidate(group, None))
             return
-        info = self._read(first)
+        skip = self.known_skips.get(safe_text(path))
+        if skip is not None and skip.is_same_file(first) and skip.reason == PROJECTOR:
+            self._skip_projector(group, skip.projection_dim)
+            self._skip_shards(group.files[1:])
+            return
+        info = self._read(first, path)
         if info is None:
             self._skip_shards(group.files[1:])
-        elif reason := _why_no_model(first.path.name, info):
-            self._skip(first.path, reason)
+        elif reason := _why_no_model(group.filename, info):
+            if reason == PROJECTOR:
+                self._skip_projector(group, info.projection_dim)
+            else:
+                self._skip_read(first, path, reason)
             self._skip_shards(group.files[1:])
-            if reason == "projector":
-                projector = Projector(first.path, info.projection_dim)
-                self.projectors.setdefault(group.folder, []).append(projector)
         else:
             self.candidates.append(_Candidate(group, info))
 
@@ -131,62 +160,78 @@ class _Scan:
         """Give a model its projector, unless nothing about it has changed."""
         group, first = candidate.group, candidate.group.files[0]
         projectors = self.projectors.get(group.folder, [])
-        if candidate.info is None and self._is_unchanged(group, projectors):
-            self._count(first.path)
+        signature = KnownFile.of_group(group, projectors)
+        if candidate.info is None and signature == self.known[group.identity]:
+            self._count(group.reported_path)
             self._skip_shards(group.files[1:])
             self.found.unchanged.append(group.identity)
             return
-        info = candidate.info or self._read(first)
+        info = candidate.info or self._read(first, group.reported_path)
         if info is None:
             self._skip_shards(group.files[1:])
             return
-        self._count(first.path)
-        infos, missing = self._read_shards(group, info)
-        projector = choose_projector(projectors, first.path.name, info)
-        self.found.models.append(make_found_model(group, infos, missing, projector))
-
-    def _is_unchanged(self, group: ModelFiles, projectors: Sequence[Projector]) -> bool:
-        known = self.known[group.identity]
-        paths = {str(projector.path) for projector in projectors}
-        return (
-            known.file_path == str(group.files[0].path)
-            and known.size_bytes == sum(file.size for file in group.files)
-            and (known.projector_path in paths if known.projector_path else not paths)
+        self._count(group.reported_path)
+        headers = self._read_shards(group, info)
+        projector = group.projector_path or choose_projector(projectors, group.filename, info)
+        self.found.models.append(
+            make_found_model(
+                group,
+                headers,
+                projector_path=projector,
+                signature=signature,
+                thinking_words=self.thinking_words,
+            )
         )
 
-    def _read_shards(
-        self, group: ModelFiles, info: GGUFInfo
-    ) -> tuple[list[GGUFInfo], tuple[int, ...]]:
-        """Return the headers of all shards, and the numbers of those that are missing."""
-        first = Shard.parse(group.files[0].path.stem)
-        if first is None:
-            return [info], ()
-        infos, there = [info], {1}
+    def _skip_projector(self, group: ModelFiles, projection_dim: int | None) -> None:
+        projector = Projector(group.files[0].path, projection_dim)
+        self.projectors.setdefault(group.folder, []).append(projector)
+        self._skip_read(group.files[0], group.reported_path, PROJECTOR, projection_dim)
+
+    def _read_shards(self, group: ModelFiles, info: GGUFInfo) -> dict[int, GGUFInfo]:
+        """Return the headers by number of shard; one that cannot be read is left out."""
+        headers = {1: info}
         for file in group.files[1:]:
             shard = Shard.parse(file.path.stem)
-            header = self._read(file)
+            header = self._read(file, file.path)
             if header is not None and shard is not None:
-                infos.append(header)
-                there.add(shard.index)
+                headers[shard.index] = header
                 self._skip_shards([file])
-        missing = (index for index in range(1, first.total + 1) if index not in there)
-        return infos, tuple(missing)
+        return headers
 
-    def _read(self, file: ScannedFile) -> GGUFInfo | None:
-        """Read a header; a file that has none is skipped with the reason."""
+    def _read(self, file: ScannedFile, path: Path) -> GGUFInfo | None:
+        """Read a header; a file that has none is skipped with the reason, as `path`."""
+        known = self.known_skips.get(safe_text(path))
+        if known is not None and known.is_same_file(file):
+            self._skip_read(file, path, known.reason)
+            return None
         try:
-            return read_gguf(file.path)
+            return (
+                read_weights(file.path) if is_weights(file.path.name) else read_gguf(file.path)
+            )
         except GGUFError as error:
-            self._skip(file.path, error.reason)
+            self._skip_read(file, path, error.reason)
         except OSError as error:
-            self._skip(file.path, os_reason(error))
+            self._skip(path, os_reason(error, missing=GONE))  # and tried again the next time
         return None
 
     def _skip_shards(self, files: Sequence[ScannedFile]) -> None:
         for file in files:
+            known = self.known_skips.get(safe_text(file.path))
             shard = Shard.parse(file.path.stem)
-            if shard is not None:
+            if known is not None and known.is_same_file(file):
+                self._skip_read(file, file.path, known.reason)
+            elif shard is not None:
                 self._skip(file.path, f"shard {shard.index} of {shard.total}")
+
+    def _skip_read(
+        self, file: ScannedFile, path: Path, reason: str, projection_dim: int | None = None
+    ) -> None:
+        """Skip a file for what is in it, which need not be read again while it is as it is."""
+        self.found.known_skips[safe_text(path)] = KnownSkip(
+            file.device, file.inode, file.size, file.mtime_ns, reason, projection_dim
+        )
+        self._skip(path, reason)
 
     def _skip(self, path: Path, reason: str) -> None:
         self.found.skipped.append(Skipped(path, reason))
@@ -203,7 +248,7 @@ def _why_no_model(filename: str, info: GGUFInfo) -> str:
     parts = parse_filename(filename)
     by_name = not info.general_type  # older files do not say what they are
     answers = {
-        "projector": info.is_projector or parts.is_projector,
+        PROJECTOR: info.is_projector or parts.is_projector,
         "adapter": info.is_adapter or (by_name and parts.is_adapter and not info.has_tokenizer),
         "imatrix": info.is_imatrix or (by_name and parts.is_imatrix),
         "vocabulary only": info.is_vocab_only,

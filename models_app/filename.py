@@ -6,8 +6,9 @@ it is.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 from models_app.quantizations import Encoding, find_encoding
@@ -17,8 +18,9 @@ MAX_FAMILY = 40  # characters; a name of 255 is cut to what an id and a column h
 MAX_VERSION = 16
 MAX_VARIANT = 80
 
+_SUFFIXES = (".gguf", ".sbs", ":latest")  # Ollama's word for a model without a tag
 _SHARD = re.compile(r"-(?P<index>\d{5})-of-(?P<total>\d{5})$", re.ASCII)
-_SEPARATORS = re.compile(r"[-_\s+@,()\[\]]+|(?<!\d)\.|\.(?!\d)")
+_SEPARATORS = re.compile(r"[-_:\s+@,()\[\]]+|(?<!\d)\.|\.(?!\d)")
 # A dot written as an underscore: `zephyr-1_6b`, `Llama-3_1-Nemotron`; not `llama_2_7b`.
 _UNDERSCORED = re.compile(r"(?<=-)(\d)_(\d+[bm]?)(?=[-.]|$)", re.IGNORECASE | re.ASCII)
 _FAMILY = re.compile(
@@ -47,7 +49,10 @@ _CODER_FAMILIES = {
     "codegemma", "codellama", "codeqwen", "codestral", "devstral", "opencoder",
     "starcoder", "wizardcoder",
 }  # fmt: skip
-_THINKING = re.compile(r"r1(?!\d).*|o1|qwq.*|think.*|.*thinker.*|reason.*|magistral.*|z1")
+# Words by which a model is known to think: `*` at an end of one stands for any text.
+DEFAULT_THINKING_WORDS = (
+    "r1*", "o1", "qwq*", "think*", "*thinker*", "reason*", "magistral*", "z1",
+)  # fmt: skip
 _NEGATIONS = {"no", "non", "not", "without"}
 
 
@@ -99,8 +104,15 @@ def split_stem(filename: str) -> str:
     return _SHARD.sub("", _stem(filename))
 
 
-def parse_filename(filename: str) -> NameParts:
-    """Take the name of a GGUF file apart. Any text gives an answer; nothing is raised.
+def parse_filename(
+    filename: str, thinking_words: Iterable[str] = DEFAULT_THINKING_WORDS
+) -> NameParts:
+    """Take the name of a model file apart. Any text gives an answer; nothing is raised.
+
+    Args:
+        filename: of a GGUF file, of gemma.cpp's weights, or an Ollama model and its tag.
+        thinking_words: each is compared with whole tokens of the name, in either case.
+            `r1*` is R1 and what begins with it, but no longer number: not R10.
 
     >>> parts = parse_filename("qwen2.5-coder-14b-instruct-q4_k_m.gguf")
     >>> parts.family, parts.version, parts.variant, parts.size_params, parts.quantization
@@ -128,7 +140,7 @@ def parse_filename(filename: str) -> NameParts:
         shard=Shard.parse(stem),
         is_instruct=not _INSTRUCT.isdisjoint(words),
         is_coder=any(_is_coder(word) for word in words),
-        is_thinking=_is_thinking(words),
+        is_thinking=_is_thinking(words, _thinking_pattern(tuple(thinking_words))),
         is_embedding=any(word.startswith("embed") for word in words),
         is_reranker=any(word.startswith("rerank") for word in words),
         is_projector="mmproj" in words,
@@ -138,7 +150,11 @@ def parse_filename(filename: str) -> NameParts:
 
 
 def _stem(filename: str) -> str:
-    return filename[:-5] if filename.lower().endswith(".gguf") else filename
+    lower = filename.lower()
+    for suffix in _SUFFIXES:
+        if lower.endswith(suffix):
+            return filename[: -len(suffix)]
+    return filename
 
 
 def _name_tokens(tokens: Sequence[str], encoding: Encoding) -> list[str]:
@@ -206,8 +222,25 @@ def _is_coder(word: str) -> bool:
     return word in _CODER or word.rstrip("0123456789.") in _CODER_FAMILIES
 
 
-def _is_thinking(words: Sequence[str]) -> bool:
+@lru_cache(maxsize=16)
+def _thinking_pattern(thinking_words: tuple[str, ...]) -> re.Pattern[str]:
+    """Return what a token that says "it thinks" looks like; without words, none does."""
+    patterns = []
+    for word in thinking_words:
+        glob = word.strip().lower().replace("…", "*")
+        text = glob.strip("*")
+        if not text:
+            continue
+        before = ".*" if glob.startswith("*") else ""
+        after = ".*" if glob.endswith("*") else ""
+        if after and text[-1].isdigit():
+            after = r"(?!\d).*"
+        patterns.append(before + re.escape(text) + after)
+    return re.compile("|".join(patterns) or r"(?!)", re.DOTALL)
+
+
+def _is_thinking(words: Sequence[str], pattern: re.Pattern[str]) -> bool:
     return any(
-        _THINKING.fullmatch(word) and (index == 0 or words[index - 1] not in _NEGATIONS)
+        pattern.fullmatch(word) and (index == 0 or words[index - 1] not in _NEGATIONS)
         for index, word in enumerate(words)
     )

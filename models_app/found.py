@@ -1,13 +1,14 @@
 """A model that a scan found: what its file name and its header say, put together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from models_app.filename import NameParts, Shard, parse_filename
+from models_app.filename import DEFAULT_THINKING_WORDS, NameParts, Shard, parse_filename
 from models_app.ggml_types import GGML_TYPES_BY_NAME, bits_per_weight
 from models_app.gguf_info import GGUFInfo
-from models_app.scanroots import ModelFiles, ScannedFile
+from models_app.known import KnownFile
+from models_app.scanned import ModelFiles
 from models_app.sizes import Size, parse_active_params
 
 TEXT = "text"
@@ -24,32 +25,12 @@ _VISION_ARCHITECTURES = {"qwen2vl", "qwen3vl", "qwen3vlmoe"}
 
 
 @dataclass(frozen=True, slots=True)
-class KnownFile:
-    """What a file looked like when its header was last read; all of it fits into JSON."""
-
-    device: int
-    inode: int
-    file_size: int  # of the first shard
-    mtime_ns: int
-    file_path: str
-    size_bytes: int  # of all shards
-    projector_path: str
-
-    def is_same_file(self, file: ScannedFile) -> bool:
-        return (self.device, self.inode, self.file_size, self.mtime_ns) == (
-            file.device,
-            file.inode,
-            file.size,
-            file.mtime_ns,
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class FoundModel:
     """Everything that a registry row needs. Text is empty where nothing is known."""
 
     root_path: Path
-    identity: str  # "hf:ORG/NAME:path/in/repo.gguf", or the canonical path
+    # "hf:ORG/NAME:path/in/repo.gguf", "ollama:HOST/NAMESPACE/MODEL:TAG", or canonical path
+    identity: str
     file_path: Path  # what llama-server is given: the link, it finds no shards beside a blob
     blob_path: Path  # where the bytes are
     filename: str
@@ -65,6 +46,7 @@ class FoundModel:
     quantization: str
     is_thinking_model: bool
     supports_thinking: bool
+    supports_tools: bool
     is_instruct: bool
     is_coder: bool
     kind: str  # TEXT, VISION, EMBEDDING or RERANKER
@@ -100,41 +82,38 @@ class FoundModel:
 
 def make_found_model(
     group: ModelFiles,
-    infos: Sequence[GGUFInfo],
-    missing_shards: tuple[int, ...],
+    headers: Mapping[int, GGUFInfo],
+    *,
     projector_path: Path | None,
+    signature: KnownFile,
+    thinking_words: Iterable[str] = DEFAULT_THINKING_WORDS,
 ) -> FoundModel:
     """Put a model together.
 
     Args:
         group: its files; the first one is the first shard.
-        infos: the headers of its files that could be read, the first shard's first.
-        missing_shards: the numbers of those that are not there or cannot be read.
+        headers: by number of shard, of the files that could be read; 1 is there always.
+        signature: what its files looked like before they were read.
+        thinking_words: as parse_filename takes them.
     """
-    first, info = group.files[0], infos[0]
-    parts = parse_filename(first.path.name)
+    first, info, infos = group.files[0], headers[1], list(headers.values())
+    parts = parse_filename(group.filename, thinking_words)
+    shard = Shard.parse(first.path.stem)
+    shard_count = shard.total if shard else 1
+    missing = tuple(index for index in range(1, shard_count + 1) if index not in headers)
     named = parts if parts.family else parse_filename(info.name)
     parameter_count = sum(item.parameter_count for item in infos)
     size = _size(parts, info, parameter_count)
     quantization = parts.quantization or info.file_type_name or _commonest_type(infos)
-    size_bytes = sum(file.size for file in group.files)
     kind = _kind(parts, info, has_projector=projector_path is not None)
     return FoundModel(
         root_path=group.root,
         identity=group.identity,
         file_path=first.path,
         blob_path=first.path.resolve(),
-        filename=first.path.name,
+        filename=group.filename,
         repo_id=group.repo_id,
-        signature=KnownFile(
-            device=first.device,
-            inode=first.inode,
-            file_size=first.size,
-            mtime_ns=first.mtime_ns,
-            file_path=str(first.path),
-            size_bytes=size_bytes,
-            projector_path=str(projector_path or ""),
-        ),
+        signature=signature,
         family=named.family or info.architecture or "unknown",
         version=named.version,
         variant=named.variant,
@@ -144,6 +123,7 @@ def make_found_model(
         quantization=quantization,
         is_thinking_model=parts.is_thinking,
         supports_thinking=info.supports_thinking,
+        supports_tools=info.supports_tools,
         is_instruct=parts.is_instruct,
         is_coder=parts.is_coder,
         kind=kind,
@@ -151,7 +131,7 @@ def make_found_model(
         name=info.name,
         context_length=info.context_length,
         parameter_count=parameter_count or None,
-        size_bytes=size_bytes,
+        size_bytes=signature.size_bytes,
         block_count=info.block_count,
         head_count=info.head_count,
         head_count_kv=info.head_count_kv,
@@ -162,10 +142,10 @@ def make_found_model(
         expert_count=info.expert_count,
         expert_used_count=info.expert_used_count,
         projector_path=projector_path,
-        shard_count=parts.shard.total if parts.shard else 1,
-        missing_shards=missing_shards,
-        problem=_problem(parts.shard, info, missing_shards),
-        warnings=tuple(_warnings(parts, infos, kind)),
+        shard_count=shard_count,
+        missing_shards=missing,
+        problem=group.problem or _problem(shard, info, missing),
+        warnings=(*group.warnings, *_warnings(parts, infos, kind)),
         license=info.license,
         base_model=info.base_model,
         quantized_by=info.quantized_by,

@@ -5,6 +5,7 @@ Source: "Standardized key-value pairs", https://github.com/ggml-org/ggml/blob/ma
 
 from dataclasses import dataclass
 
+from models_app.chat_template import has_thinking_switch, shows_tools
 from models_app.ggml_types import FILE_TYPE_GUESSED, FILE_TYPES
 
 Scalar = int | float | bool | str
@@ -95,6 +96,10 @@ class GGUFInfo:
         return self._arch_int("expert_count")
 
     @property
+    def is_moe(self) -> bool:
+        return (self.expert_count or 0) > 1
+
+    @property
     def expert_used_count(self) -> int | None:
         return self._arch_int("expert_used_count")
 
@@ -120,7 +125,11 @@ class GGUFInfo:
 
     @property
     def license(self) -> str:
-        return self._text("general.license")
+        """An SPDX identifier; where that says `other`, the name that it goes by."""
+        license_id = self._text("general.license")
+        if license_id in {"", "other"}:
+            return self._text("general.license.name") or license_id
+        return license_id
 
     @property
     def quantized_by(self) -> str:
@@ -175,7 +184,14 @@ class GGUFInfo:
     @property
     def supports_thinking(self) -> bool:
         """Whether the chat template has a switch that turns thinking on or off."""
-        return any(word in self.chat_template for word in _THINKING_SWITCHES)
+        return has_thinking_switch(self.chat_template)
+
+    @property
+    def supports_tools(self) -> bool:
+        """Whether the chat template tells the model which tools there are."""
+        return bool(self._text("tokenizer.chat_template.tool_use")) or shows_tools(
+            self.chat_template
+        )
 
     def _text(self, key: str) -> str:
         value = self.metadata.get(key)
@@ -199,17 +215,6 @@ class GGUFInfo:
     def _head_width(self) -> int | None:
         width, heads = self.embedding_length, self.head_count
         return width // heads if width and heads else None
-
-
-# Variables that templates ask for: Qwen3's is enable_thinking, others have their own.
-_THINKING_SWITCHES = (
-    "enable_thinking",
-    "thinking_budget",
-    "reasoning_effort",
-    "if thinking",
-    "thinking is defined",
-    "not thinking",
-)
 
 
 def _natural(value: object) -> int | None:

@@ -12,9 +12,18 @@ from pathlib import Path
 from models_app.errors import MalformedGGUFError, TruncatedGGUFError
 
 FIRST_BYTES = 64 * 1024  # most headers without their tokenizer
-WINDOW_BYTES = 512 * 1024
+WINDOW_BYTES = 256 * 1024  # stays in a processor's cache; larger ones are slower
 MAX_HEADER_BYTES = 128 * 1024 * 1024  # a guess at what no real tokenizer needs
-MAX_ARRAY_STRINGS = 2_000_000  # in one file, stepped over in 0.3 s; SmolLM2 has 98,000
+MAX_ARRAY_STRINGS = 2_000_000  # in one file, stepped over in 0.2 s; SmolLM2 has 98,000
+
+# How the next key of a tokenizer begins: what is left of its length, and its first word.
+_KEY_BEGINNING = bytes(7) + b"tokenizer."
+_LONG_ZEROS = bytes(7)
+_KEY_KINDS = bytes((4, 5, 6, 7, 8, 9))  # of a tokenizer's values; see gguf.py
+_OVERLAP = 4096  # bytes in front of a find that are still in the window
+_KEY_ROOM = 8 + 255 + 4  # and behind its beginning: the length, the key, the value's type
+_LINKS = 4  # strings in front of a find that must lead to it
+_MAX_STRING_BYTES = 64  # on an average; real ones have 7 to 15
 
 
 class HeaderWindow:
@@ -24,9 +33,13 @@ class HeaderWindow:
     for, and MalformedGGUFError when the header is longer than MAX_HEADER_BYTES.
     """
 
-    __slots__ = ("_base", "_buffer", "_file", "_file_size", "_path", "_pos", "_strings_left")
+    __slots__ = (
+        "_base", "_buffer", "_file", "_file_size", "_path", "_pos", "_strings_left",
+        "has_jumped",
+    )  # fmt: skip
 
     def __init__(self, path: Path, file: int, file_size: int) -> None:
+        self.has_jumped = False  # over strings, without having counted them
         self._path = path
         self._file = file
         self._file_size = file_size
@@ -59,6 +72,51 @@ class HeaderWindow:
         """Step over `size` bytes without reading them."""
         self._pos += size
         self._check_end()
+
+    def peek(self, size: int) -> tuple[bytes, int]:
+        """Return the buffer and the reading position in it, with `size` bytes behind.
+
+        Where the file ends, zeros are added; advance() raises when they were read.
+        """
+        if self._pos + size > len(self._buffer):
+            self._check_end()
+            self._move(min(size, self._file_size - self.offset) or 1)
+            if self._base + len(self._buffer) >= self._file_size:
+                return self._buffer + bytes(size), 0
+        return self._buffer, self._pos
+
+    def advance(self, pos: int) -> None:
+        """Go on reading at `pos` of the buffer that peek() returned."""
+        self._pos = pos
+        self._check_end()
+
+    def jump_strings(self, count: int) -> bool:
+        """Jump over `count` strings to the tokenizer's next key, found by its bytes.
+
+        The strings are not counted, but the last of them must lead to the key one by one,
+        and there must be room for all of them. False, and nothing has moved, without
+        a find that can be believed.
+        """
+        begin = self.offset
+        at = begin + count * 8  # every string has its length
+        stop = min(self._file_size, MAX_HEADER_BYTES, at + count * _MAX_STRING_BYTES)
+        base, buffer = self._base, self._buffer
+        while at < stop:
+            last = len(buffer) - _KEY_ROOM
+            found = buffer.find(_KEY_BEGINNING, max(at - base + 1, 0), last)
+            if found > 0:
+                is_key = _has_a_type(buffer, found - 1)
+                if not is_key or not _is_led_to(buffer, found - 1, begin - base):
+                    return False
+                self._base, self._buffer, self._pos = base, buffer, found - 1
+                self.has_jumped = True
+                return True
+            at = max(at, base + last - len(_KEY_BEGINNING))
+            base = max(begin, at - _OVERLAP)
+            buffer = os.pread(self._file, WINDOW_BYTES, base)
+            if len(buffer) <= at - base + len(_KEY_BEGINNING) + _KEY_ROOM:
+                return False  # where the file ends
+        return False
 
     def skip_strings(self, count: int, length: struct.Struct) -> None:
         """Step over `count` strings, each of them a `length` and as many bytes."""
@@ -96,3 +154,20 @@ class HeaderWindow:
             raise TruncatedGGUFError(
                 self._path, f"the header does not end within {self._file_size:,} bytes"
             )
+
+
+def _has_a_type(buffer: bytes, position: int) -> bool:
+    """Whether a value may follow the key at `position`; a token's name has text behind."""
+    end = position + 8 + buffer[position]
+    return buffer[end] in _KEY_KINDS and buffer[end + 1 : end + 4] == bytes(3)
+
+
+def _is_led_to(buffer: bytes, position: int, begin: int) -> bool:
+    """Whether the last strings between `begin` and `position` end exactly there."""
+    end = position
+    for _ in range(_LINKS):
+        zeros = buffer.rfind(_LONG_ZEROS, max(begin, 0), end)  # of a length below 256
+        if zeros < 1 or zeros + len(_LONG_ZEROS) + buffer[zeros - 1] != end:
+            return False
+        end = zeros - 1
+    return end >= begin

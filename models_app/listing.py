@@ -54,10 +54,19 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
     if report["skipped"]:
         table = Table("Skipped", "Why", box=None)
         for skipped in report["skipped"]:
-            table.add_row(escape(Path(skipped["path"]).name), escape(skipped["reason"]))
+            path = _within(skipped["path"], report["scan_paths"])
+            table.add_row(escape(path), escape(skipped["reason"]))
         console.print(table)
     console.print(f"Discovery complete: {_count(len(models), 'model')} registered")
     _show_tiers(console, models)
+
+
+def _within(path: str, scan_paths: list[str]) -> str:
+    """Return `path` from its scan root on: a name alone says little in a cache."""
+    for root in scan_paths:
+        if path.startswith(f"{root}/"):
+            return path.removeprefix(f"{root}/")
+    return path
 
 
 def _show_tiers(console: Console, models: list[DiscoveredModel]) -> None:

@@ -4,11 +4,14 @@ from django.db import models
 from django.db.models import F, Q
 
 from models_app import tiers
+from models_app.filename import DEFAULT_THINKING_WORDS
 
 
 class RootKind(models.TextChoices):
     HUGGINGFACE = "huggingface", "Hugging Face cache"
     DIRECTORY = "directory", "Plain folder"
+    OLLAMA = "ollama", "Ollama store"
+    GEMMA = "gemma", "gemma.cpp weights"
 
 
 class Tier(models.TextChoices):
@@ -42,6 +45,12 @@ class DiscoveryRules(models.Model):
         default=tiers.FAST_MAX,
         help_text="Billions of parameters below which one of 4 bits or fewer is fast.",
     )
+    thinking_words = models.TextField(
+        default="\n".join(DEFAULT_THINKING_WORDS),
+        blank=True,
+        help_text="One a line. A model with such a word in its name thinks; a * at an end of "
+        "the word stands for any text.",
+    )
 
     class Meta:
         verbose_name = verbose_name_plural = "discovery rules"
@@ -56,6 +65,13 @@ class DiscoveryRules(models.Model):
 
     def __str__(self) -> str:
         return "Discovery rules"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The thinking words, lower case."""
+        return tuple(
+            word.strip().lower() for word in self.thinking_words.split() if word.strip()
+        )
 
 
 class ScanRoot(models.Model):
@@ -103,6 +119,9 @@ class Scan(models.Model):
     missing = models.PositiveIntegerField(default=0)
     skipped = models.PositiveIntegerField(default=0)
     report = models.JSONField(default=dict, help_text="Ids, and each skipped file's reason.")
+    known_skips = models.JSONField(
+        default=dict, editable=False, help_text="What the next scan need not open again."
+    )
 
     class Meta:
         ordering = ["-started_at", "-pk"]
@@ -152,6 +171,7 @@ class DiscoveredModel(models.Model):
     quantization = models.CharField(max_length=32, blank=True)
     is_thinking_model = models.BooleanField(default=False)
     supports_thinking = models.BooleanField(default=False)
+    supports_tools = models.BooleanField(default=False)
     is_instruct = models.BooleanField(default=False)
     is_coder = models.BooleanField(default=False)
     kind = models.CharField(max_length=16, choices=ModelKind, default=ModelKind.TEXT)

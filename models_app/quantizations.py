@@ -13,6 +13,7 @@ _QUANTIZATION = re.compile(
     r"|TQ[12]_0"
     r"|MXFP4(?:_MOE)?|NVFP4"
     r"|BF16|F16|F32|F64"
+    r"|SFP|NUQ"  # gemma.cpp's: switched floating point, and non-uniform
 )
 _MOST_TOKENS = 4  # Q4_0_8_8
 _ALIASES = {"FP16": "F16", "FP32": "F32"}

@@ -17,15 +17,24 @@ def queue_of(node: str) -> str:
     return f"node.{node}"
 
 
-def enqueue(task: "Task[Any, Any]", *args: object, node: str) -> "AsyncResult[Any]":
+def enqueue(
+    task: "Task[Any, Any]", *args: object, node: str, wants_result: bool = True
+) -> "AsyncResult[Any]":
     """Queue `task` for the worker of `node`.
+
+    Args:
+        wants_result: False where nobody asks what became of it. A broker that has gone
+            is then noticed in a second; a result is waited for on a connection that Celery
+            takes twenty seconds to give up.
 
     Raises:
         QueueUnavailableError: the broker cannot be reached.
     """
+    options: dict[str, Any] = {} if wants_result else {"ignore_result": True}
     try:
-        return task.apply_async(args, queue=queue_of(node))
-    except OperationalError as error:
+        return task.apply_async(args, queue=queue_of(node), **options)
+    # RuntimeError: Celery has given up the connection on which it is told of results.
+    except (OperationalError, RuntimeError) as error:
         raise QueueUnavailableError from error
 
 

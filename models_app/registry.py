@@ -12,7 +12,6 @@ from django.utils import timezone
 from models_app.discovery import (
     Discovery,
     FoundModel,
-    KnownFile,
     RootSpec,
     Skipped,
     detect_kind,
@@ -20,13 +19,17 @@ from models_app.discovery import (
 )
 from models_app.errors import ScanRootError
 from models_app.huggingface import hub_cache
+from models_app.known import KnownFile, KnownSkip
 from models_app.locks import node_lock
 from models_app.models import DiscoveredModel, DiscoveryRules, Scan, ScanRoot, ScanState
 from models_app.naming import make_model_id, next_free_id
-from models_app.rows import printable, row_fields, why_not_storable
+from models_app.progress import scan_failed, scan_finished, scan_progress, scan_started
+from models_app.rows import row_fields, why_not_storable
 from models_app.rules import current_rules, tier_of
+from models_app.scanned import safe_text
 
 T = TypeVar("T")
+K = TypeVar("K", KnownFile, KnownSkip)
 OnFile = Callable[[Path, int], None]
 
 MAX_ID_CHARS = 180  # the column holds 200; _2, _3… need some
@@ -67,14 +70,22 @@ def rescan(node: str, *, on_file: OnFile | None = None) -> ScanReport:
         running = Scan.objects.filter(node=node, state=ScanState.RUNNING)
         running.update(state=ScanState.INTERRUPTED)  # we have the lock: its process died
         scan = Scan.objects.create(node=node)
+        scan_started(node)
         try:
-            report = _scan(scan, on_file)
+            report = _scan(scan, scan_progress(node, also=on_file))
         except Exception:
+            scan_failed(node)
             Scan.objects.filter(pk=scan.pk).update(
                 state=ScanState.FAILED, finished_at=timezone.now()
             )
             raise
         _record(scan, report)
+    scan_finished(
+        node,
+        files_seen=report.files_seen,
+        models_found=report.models_found,
+        seconds=report.seconds,
+    )
     return report
 
 
@@ -101,23 +112,42 @@ def _kind_of(path: Path) -> dict[str, str]:
 def _scan(scan: Scan, on_file: OnFile | None) -> ScanReport:
     sync_roots(scan.node)
     roots = list(ScanRoot.objects.filter(node=scan.node, is_enabled=True))
-    rows = {row.identity: row for row in DiscoveredModel.objects.select_related("root")}
-    known = {
-        identity: KnownFile(**row.file_signature)
-        for identity, row in rows.items()
-        if row.file_signature
-    }
+    # Without the metadata: a scan compares thousands of rows, and changes few.
+    columns = ("identity", "model_id", "is_missing", "root_id", "file_signature")
+    known_rows = DiscoveredModel.objects.only(*columns, "thinking_override")
+    rows = {row.identity: row for row in known_rows}
+    rules = current_rules()
     found = discover(
-        [RootSpec(Path(root.path), root.kind) for root in roots], on_file=on_file, known=known
+        [RootSpec(Path(root.path), root.kind) for root in roots],
+        on_file=on_file,
+        known=_remembered(KnownFile, {key: row.file_signature for key, row in rows.items()}),
+        known_skips=_remembered(KnownSkip, _last_skips(scan)),
+        thinking_words=rules.words,
     )
-    return _write(scan, roots, rows, found)
+    scan.known_skips = {path: asdict(skip) for path, skip in found.known_skips.items()}
+    return _write(scan, roots, rows, found, rules)
+
+
+def _last_skips(scan: Scan) -> dict[str, Any]:
+    """Return what the last finished scan of this node remembered of files that are none."""
+    finished = Scan.objects.filter(node=scan.node, state=ScanState.FINISHED)
+    return finished.values_list("known_skips", flat=True).first() or {}
+
+
+def _remembered(kind: type[K], values: dict[str, Any]) -> dict[str, K]:
+    """Return the records that this version understands; the other files are read again."""
+    records = {key: kind.of_json(value) for key, value in values.items()}
+    return {key: record for key, record in records.items() if record is not None}
 
 
 def _write(
-    scan: Scan, roots: list[ScanRoot], rows: dict[str, DiscoveredModel], found: Discovery
+    scan: Scan,
+    roots: list[ScanRoot],
+    rows: dict[str, DiscoveredModel],
+    found: Discovery,
+    rules: DiscoveryRules,
 ) -> ScanReport:
     by_path = {root.path: root for root in roots}
-    rules = current_rules()
     storable = []
     for model in found.models:
         if reason := why_not_storable(model):
@@ -130,16 +160,17 @@ def _write(
     updated = _update(changed, rows, by_path, rules)
     seen = {model.identity for model in storable} | set(found.unchanged)
     unchanged = [rows[identity] for identity in found.unchanged]
+    elsewhere = set(ScanRoot.objects.exclude(node=scan.node).values_list("pk", flat=True))
     missing = [
         row
         for identity, row in rows.items()
-        if identity not in seen and (row.root is None or row.root.node == scan.node)
+        if identity not in seen and row.root_id not in elsewhere
     ]
     _mark(unchanged, is_missing=False)
     _mark(missing, is_missing=True)
 
     now = timezone.now()
-    errors = {printable(path): reason for path, reason in found.root_errors}
+    errors = {safe_text(path): reason for path, reason in found.root_errors}
     for root in roots:
         root.last_scan_at, root.last_error = now, errors.get(root.path, "")
     ScanRoot.objects.bulk_update(roots, ["last_scan_at", "last_error"])
@@ -155,7 +186,7 @@ def _write(
         unchanged=[row.model_id for row in unchanged],
         missing=[row.model_id for row in missing],
         skipped=[
-            {"path": printable(item.path), "reason": item.reason} for item in found.skipped
+            {"path": safe_text(item.path), "reason": item.reason} for item in found.skipped
         ],
         root_errors=[{"path": path, "reason": reason} for path, reason in errors.items()],
     )
@@ -170,6 +201,8 @@ def _record(scan: Scan, report: ScanReport) -> None:
     scan.skipped = len(report.skipped)
     scan.report = report.as_json()
     scan.save()
+    earlier = Scan.objects.filter(node=scan.node).exclude(pk=scan.pk)
+    earlier.exclude(known_skips={}).update(known_skips={})  # one memory is enough
 
 
 def _add(

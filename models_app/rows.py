@@ -1,6 +1,5 @@
 """What a found model is as a row of the registry."""
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,6 @@ from models_app.naming import display_name
 # The guide's --ctx-size, in tokens: what the memory estimate is made for.
 CTX_SIZE = 32768
 MAX_PATH_CHARS = 1000
-
-
-def printable(path: Path) -> str:
-    """Return `path` as text; bytes that are no UTF-8 become question marks."""
-    return os.fsencode(path).decode(errors="replace")
 
 
 def why_not_storable(model: FoundModel) -> str:
@@ -48,6 +42,7 @@ def row_fields(model: FoundModel, root: ScanRoot) -> dict[str, Any]:
         "quantization": _cut("quantization", model.quantization),
         "is_thinking_model": model.is_thinking_model,
         "supports_thinking": model.supports_thinking,
+        "supports_tools": model.supports_tools,
         "is_instruct": model.is_instruct,
         "is_coder": model.is_coder,
         "kind": model.kind,
@@ -81,9 +76,18 @@ def row_fields(model: FoundModel, root: ScanRoot) -> dict[str, Any]:
     }
 
 
+def projector_bytes(path: str) -> int:
+    """Return the size of a projector's file; 0 without one, or when it has gone."""
+    try:
+        return Path(path).stat().st_size if path else 0
+    except OSError:
+        return 0
+
+
 def _memory_bytes(model: FoundModel) -> int:
     return estimate_memory(
         size_bytes=model.size_bytes,
+        projector_bytes=projector_bytes(str(model.projector_path or "")),
         ctx_size=min(CTX_SIZE, model.context_length or CTX_SIZE),
         block_count=model.block_count,
         head_count=model.head_count,

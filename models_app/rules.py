@@ -2,6 +2,7 @@
 
 from django.db import transaction
 
+from models_app.filename import parse_filename
 from models_app.models import DiscoveredModel, DiscoveryRules
 from models_app.tiers import assign_tier
 
@@ -15,17 +16,20 @@ def current_rules() -> DiscoveryRules:
 
 @transaction.atomic
 def retier(rules: DiscoveryRules) -> list[str]:
-    """Give every model the tier that `rules` say; return the ids of those that changed.
+    """Class every model as `rules` say; return the ids of those that changed.
 
     No id changes: it keeps the tier under which its model was first registered.
     """
     changed = []
     for model in DiscoveredModel.objects.all():
-        tier = tier_of(model, rules)
-        if tier != model.assigned_tier:
-            model.assigned_tier = tier
+        before = (model.is_thinking_model, model.assigned_tier)
+        model.is_thinking_model = parse_filename(model.filename, rules.words).is_thinking
+        model.assigned_tier = tier_of(model, rules)
+        if (model.is_thinking_model, model.assigned_tier) != before:
             changed.append(model)
-    DiscoveredModel.objects.bulk_update(changed, ["assigned_tier"], batch_size=BATCH)
+    DiscoveredModel.objects.bulk_update(
+        changed, ["is_thinking_model", "assigned_tier"], batch_size=BATCH
+    )
     return [model.model_id for model in changed]
 
 

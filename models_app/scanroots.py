@@ -1,87 +1,62 @@
-"""Walk scan roots, and put the files together that are one model.
+"""Scan roots by their layout: a Hugging Face cache, plain folders, Ollama's store, gemma.cpp.
 
-Nothing is opened here. Reading the headers is discovery's business.
+No model is opened here. Reading the headers is discovery's business.
 """
 
-import errno
 import os
-import stat
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 
+from models_app import gemma, ollama
 from models_app.errors import ScanRootError
-from models_app.filename import Shard, parse_filename, split_stem
+from models_app.filename import Shard
+from models_app.scanned import (
+    DIRECTORY,
+    GEMMA,
+    HUGGINGFACE,
+    OLLAMA,
+    ModelFiles,
+    RootListing,
+    RootSpec,
+    ScannedFile,
+    Skipped,
+    os_reason,
+    read_small_file,
+    safe_text,
+)
+from models_app.walk import (
+    MODEL_SUFFIXES,
+    PARTIAL_SUFFIXES,
+    canonical_path,
+    model_sets,
+    walk,
+)
 
-HUGGINGFACE = "huggingface"
-DIRECTORY = "directory"
+__all__ = ["RootSpec", "detect_kind", "list_root"]
 
 _REPO_PREFIX = "models--"
 _CACHE_FOLDERS = (_REPO_PREFIX, "datasets--", "spaces--", ".locks")
-_PARTIAL = (".incomplete", ".part")
-_ERRNO_REASONS = {
-    errno.EACCES: "permission denied",
-    errno.EPERM: "permission denied",
-    errno.ENOENT: "broken link",
-    errno.ELOOP: "symlink loop",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class RootSpec:
-    path: Path
-    kind: str  # HUGGINGFACE or DIRECTORY
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file that is no model of its own, and why."""
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ScannedFile:
-    path: Path  # as found, through whatever links
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFiles:
-    """The files that are on disk of one model, in order of their shards."""
-
-    root: Path
-    identity: str
-    repo_id: str
-    folder: str  # within which a projector belongs to the models
-    files: tuple[ScannedFile, ...]
-
-
-@dataclass(slots=True)
-class RootListing:
-    """What a walk over one root found."""
-
-    models: list[ModelFiles] = field(default_factory=list)
-    skipped: list[Skipped] = field(default_factory=list)
-    errors: list[tuple[Path, str]] = field(default_factory=list)  # unreadable folders
+_MAX_REF_BYTES = 200  # a ref is the hash of a commit
 
 
 def detect_kind(path: Path) -> str:
-    """Return HUGGINGFACE for a folder with `models--*` children, else DIRECTORY.
+    """Return the layout of a folder by the names in it; DIRECTORY is what has no other.
 
     Raises:
         ScanRootError: the folder is missing or cannot be read.
     """
     try:
         with os.scandir(path) as entries:
-            is_cache = any(entry.name.startswith(_REPO_PREFIX) for entry in entries)
+            names = {entry.name for entry in entries}
     except OSError as error:
         raise ScanRootError(path, os_reason(error, missing="no such folder")) from error
-    return HUGGINGFACE if is_cache else DIRECTORY
+    if any(name.startswith(_REPO_PREFIX) for name in names):
+        return HUGGINGFACE
+    if ollama.is_store(names):
+        return OLLAMA
+    if any(gemma.is_weights(name) for name in names):
+        return GEMMA
+    return DIRECTORY
 
 
 def list_root(spec: RootSpec) -> RootListing:
@@ -95,34 +70,41 @@ def list_root(spec: RootSpec) -> RootListing:
     if spec.kind == HUGGINGFACE:
         for repo in sorted(spec.path.glob(f"{_REPO_PREFIX}*")):
             _list_repo(spec.path, repo, listing)
-        loose = _walk(spec.path, listing, without=_CACHE_FOLDERS)
+        loose = walk(spec.path, listing, without=_CACHE_FOLDERS)
+        _list_files(spec.path, loose, listing)
+    elif spec.kind == OLLAMA:
+        ollama.list_store(spec.path, listing)
+    elif spec.kind == GEMMA:
+        files = list(walk(spec.path, listing, suffixes=(*MODEL_SUFFIXES, *gemma.SUFFIXES)))
+        gemma.list_weights(spec.path, files, listing)
+        _list_files(spec.path, (file for file in files if not gemma.is_ours(file)), listing)
     else:
-        loose = _walk(spec.path, listing, without=(".locks",))
-    for files in _sets(loose, spec.path).values():
-        first = files[0].path
-        publisher = first.parent.relative_to(spec.path)
-        listing.models.append(
-            ModelFiles(
-                root=spec.path,
-                identity=safe_text(first.resolve()),
-                repo_id=publisher.as_posix() if len(publisher.parts) == 2 else "",
-                folder=str(first.parent),
-                files=files,
-            )
-        )
+        _list_files(spec.path, walk(spec.path, listing, without=(".locks",)), listing)
     return listing
 
 
-def os_reason(error: OSError, *, missing: str = "broken link") -> str:
-    """Return an operating system's error in the words of a scan report."""
-    if error.errno == errno.ENOENT:
-        return missing
-    return _ERRNO_REASONS.get(error.errno or 0, (error.strerror or str(error)).lower())
+def _list_files(root: Path, files: Iterable[ScannedFile], listing: RootListing) -> None:
+    """List GGUF files of a tree of folders, such as LM Studio's `models/PUBLISHER/REPO/`."""
+    folders: dict[Path, str] = {}
+    for members in model_sets(files, root).values():
+        first = members[0]
+        listing.models.append(
+            ModelFiles(
+                root=root,
+                identity=safe_text(canonical_path(first, folders)),
+                repo_id=_repo_id(first.path.parent.relative_to(root).parts),
+                folder=str(first.path.parent),
+                files=members,
+                filename=first.path.name,
+            )
+        )
 
 
-def safe_text(path: Path) -> str:
-    """Return a path as text that a database takes, whatever its bytes are."""
-    return os.fsencode(path).decode("utf-8", "replace")
+def _repo_id(folders: tuple[str, ...]) -> str:
+    """Return PUBLISHER/REPO where the folders are LM Studio's; empty where they are not."""
+    if folders[:1] == ("models",):
+        folders = folders[1:]
+    return "/".join(folders) if len(folders) == 2 else ""
 
 
 def _list_repo(root: Path, repo: Path, listing: RootListing) -> None:
@@ -132,7 +114,7 @@ def _list_repo(root: Path, repo: Path, listing: RootListing) -> None:
     chosen: dict[str, tuple[ScannedFile, ...]] = {}
     older: list[tuple[str, tuple[ScannedFile, ...]]] = []
     for revision in _revisions(repo, listing):
-        for name, files in _sets(_walk(revision, listing), revision).items():
+        for name, files in model_sets(walk(revision, listing), revision).items():
             best = chosen.setdefault(name, files)
             if best is files:
                 continue
@@ -153,6 +135,7 @@ def _list_repo(root: Path, repo: Path, listing: RootListing) -> None:
                 repo_id=repo_id,
                 folder=str(repo),
                 files=files,
+                filename=files[0].path.name,
             )
         )
 
@@ -160,28 +143,44 @@ def _list_repo(root: Path, repo: Path, listing: RootListing) -> None:
 def _revisions(repo: Path, listing: RootListing) -> list[Path]:
     """Return the snapshots of a repo, the one of refs/main first, then the newest."""
     try:
-        snapshots = [path for path in (repo / "snapshots").iterdir() if path.is_dir()]
+        with os.scandir(repo / "snapshots") as entries:
+            changed_at = {entry.name: _changed_at(entry) for entry in entries}
     except FileNotFoundError:
         return []  # a download that has only begun
     except OSError as error:
-        listing.errors.append((repo / "snapshots", os_reason(error)))
+        listing.fail(repo / "snapshots", error)
         return []
     try:
-        main = (repo / "refs/main").read_text("utf-8", "replace").strip()
+        ref = read_small_file(repo / "refs/main", _MAX_REF_BYTES)
     except OSError:
-        main = ""
-    return sorted(snapshots, key=lambda path: (path.name != main, -path.stat().st_mtime_ns))
+        ref = b""
+    main = ref.decode("utf-8", "replace").strip()
+    names = [name for name, when in changed_at.items() if when is not None]
+    names.sort(key=lambda name: (name != main, -(changed_at[name] or 0), name))
+    return [repo / "snapshots" / name for name in names]
+
+
+def _changed_at(entry: os.DirEntry[str]) -> int | None:
+    """Return when a revision was changed, in ns; None for what is no folder, or no more."""
+    try:
+        return entry.stat().st_mtime_ns if entry.is_dir() else None
+    except OSError:
+        return None
 
 
 def _list_partial_blobs(blobs: Path, listing: RootListing) -> None:
     """Report the downloads that have stopped half-way; they have no link yet."""
     try:
-        paths = sorted(blobs.iterdir())
-    except OSError:
-        return  # without blobs there is nothing to report, the snapshots tell the rest
-    for path in paths:
-        if path.suffix in _PARTIAL:
-            listing.skipped.append(Skipped(path, "incomplete download"))
+        with os.scandir(blobs) as entries:
+            names = sorted(entry.name for entry in entries)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        listing.fail(blobs, error)
+        return
+    for name in names:
+        if name.lower().endswith(PARTIAL_SUFFIXES):
+            listing.skip(blobs / name, "incomplete download")
 
 
 def _superseded(file: ScannedFile, newer: Iterable[ScannedFile]) -> Skipped:
@@ -195,81 +194,3 @@ def _superseded(file: ScannedFile, newer: Iterable[ScannedFile]) -> Skipped:
 def _is_complete(files: tuple[ScannedFile, ...]) -> bool:
     shard = Shard.parse(files[0].path.stem)
     return shard is None or len(files) == shard.total
-
-
-def _sets(files: Iterable[ScannedFile], base: Path) -> dict[str, tuple[ScannedFile, ...]]:
-    """Group shards: the path of the first file of each model, relative to `base`."""
-    groups: dict[tuple[Path, str, int], list[ScannedFile]] = {}
-    for file in files:
-        shard = Shard.parse(file.path.stem)
-        name = split_stem(file.path.name) if shard else file.path.name
-        key = (file.path.parent, name, shard.total if shard else 0)
-        groups.setdefault(key, []).append(file)
-    ordered = (tuple(sorted(group, key=_shard_index)) for group in groups.values())
-    return {safe_text(group[0].path.relative_to(base)): group for group in ordered}
-
-
-def _shard_index(file: ScannedFile) -> int:
-    shard = parse_filename(file.path.name).shard
-    return shard.index if shard else 0
-
-
-def _walk(
-    top: Path, listing: RootListing, *, without: tuple[str, ...] = ()
-) -> Iterator[ScannedFile]:
-    """Yield the GGUF files below `top`; links to folders are followed once."""
-    folders, seen = [top], set()
-    while folders:
-        folder = folders.pop()
-        try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            with os.scandir(folder) as entries:
-                ordered = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            listing.errors.append((Path(safe_text(folder)), os_reason(error)))
-            continue
-        below = []
-        for entry in ordered:
-            if _is_folder(entry):
-                if folder != top or not entry.name.startswith(without or ("\0",)):
-                    below.append(folder / entry.name)
-            elif (file := _file(entry, listing)) is not None:
-                yield file
-        folders += reversed(below)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link in a circle; if it is named like a model, it is reported
-        return False
-
-
-def _file(entry: os.DirEntry[str], listing: RootListing) -> ScannedFile | None:
-    """Return a GGUF file that may be a model; other model files are put on the list."""
-    name = entry.name.lower()
-    path = Path(entry.path)
-    if name.endswith(_PARTIAL):
-        listing.skipped.append(Skipped(path, "incomplete download"))
-    elif name.endswith(".gguf"):
-        try:
-            status = entry.stat()
-        except OSError as error:
-            listing.skipped.append(Skipped(path, os_reason(error)))
-            return None
-        reason = ""
-        if not stat.S_ISREG(status.st_mode):
-            reason = "not a regular file"
-        elif status.st_size == 0:
-            reason = "zero bytes"
-        elif safe_text(path) != str(path):
-            reason = "its name is not UTF-8"
-        if not reason:
-            return ScannedFile(
-                path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-            )
-        listing.skipped.append(Skipped(Path(safe_text(path)), reason))
-    return None

@@ -27,6 +27,7 @@ class ModelSerializer(serializers.ModelSerializer[DiscoveredModel]):
             "is_thinking_model",
             "thinking_override",
             "supports_thinking",
+            "supports_tools",
             "is_instruct",
             "is_coder",
             "assigned_tier",

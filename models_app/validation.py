@@ -42,7 +42,7 @@ def validate(model: DiscoveredModel) -> list[str]:
     for path in shard_paths(model):
         try:
             size_bytes += path.stat().st_size
-            read_gguf(path)
+            read_gguf(path, is_thorough=True)
         except GGUFError as error:
             problems.append(f"{path.name}: {error.reason}")
         except FileNotFoundError:

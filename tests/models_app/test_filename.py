@@ -155,6 +155,51 @@ def test_does_not_think_by_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "name", "expected"),
+    [
+        pytest.param(["deep"], "Qwen3-Deep-4B", True, id="a whole token in either case"),
+        pytest.param(["deep"], "Deepseek-7B", False, id="not the beginning of one"),
+        pytest.param(["deep*"], "Deepseek-7B", True, id="the beginning"),
+        pytest.param(["*seek"], "Deepseek-7B", True, id="the end"),
+        pytest.param(["*PSE*"], "Deepseek-7B", True, id="the middle"),
+        pytest.param(["Deep…"], "Deepseek-7B", True, id="as the guide writes it"),
+        pytest.param(["k2*"], "Kimi-K2-1T", True, id="a number"),
+        pytest.param(["k2*"], "Kimi-K20-1T", False, id="no longer number"),
+        pytest.param(["a.b"], "Kimi-axb-1T", False, id="a dot is a dot"),
+        pytest.param(["k*2"], "Kimi-K1.2-1T", False, id="a star inside is no wildcard"),
+        pytest.param(["deep", " QWQ* "], "QwQ-32B", True, id="one of several"),
+        pytest.param(["", " ", "*"], "QwQ-32B", False, id="words of nothing"),
+        pytest.param([], "DeepSeek-R1-8B", False, id="no words"),
+        pytest.param(["deep"], "Qwen3-not-deep-4B", False, id="negated"),
+    ],
+)
+def test_a_person_may_change_the_words_of_thinking(
+    words: list[str], name: str, expected: bool
+) -> None:
+    assert parse_filename(f"{name}-Q4_K_M.gguf", words).is_thinking is expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),  # family, version, variant, size_text, quantization
+    [
+        ("qwen3:4b-instruct-q4_K_M", ("qwen", "3", "", "4p0b", "Q4_K_M")),
+        ("llama3.2:latest", ("llama", "3.2", "", "", "")),
+        ("Qwen3-4B-GGUF:Q4_K_M", ("qwen", "3", "", "4p0b", "Q4_K_M")),
+        ("gemma2-2b-it-sfp.sbs", ("gemma", "2", "", "2p0b", "SFP")),
+        ("7b-it-nuq.SBS", ("", "", "", "7p0b", "NUQ")),
+    ],
+)
+def test_takes_the_names_of_ollama_and_gemma_apart(
+    name: str, expected: tuple[str, str, str, str, str]
+) -> None:
+    parts = parse_filename(name)
+
+    assert (
+        parts.family, parts.version, parts.variant, parts.size_text, parts.quantization
+    ) == expected  # fmt: skip
+
+
+@pytest.mark.parametrize(
     ("name", "is_coder", "is_instruct"),
     [
         pytest.param("codellama-7b-instruct", True, True, id="codellama"),
@@ -223,6 +268,11 @@ def test_any_text_has_an_answer_that_fits_a_row(name: str) -> None:
         True,
         True,
     )
+
+
+@given(st.lists(st.text(max_size=20), max_size=5), st.text(max_size=60))
+def test_any_words_of_thinking_have_an_answer(words: list[str], name: str) -> None:
+    assert parse_filename(name, words).is_thinking in {True, False}
 
 
 @given(st.text(alphabet="aqk0123456789_-.xbmXBM", max_size=120))

@@ -1,6 +1,6 @@
 import pytest
 
-from models_app.memory import MemoryEstimate, estimate_memory
+from models_app.memory import CACHE_TYPES, MemoryEstimate, estimate_memory
 
 
 def estimate(**changes: object) -> MemoryEstimate:
@@ -64,6 +64,20 @@ def test_an_unknown_vocabulary_is_taken_to_be_a_usual_one() -> None:
     assert estimate(vocab_size=None).compute_bytes > estimate().compute_bytes
 
 
-def test_refuses_a_cache_type_that_does_not_exist() -> None:
+def test_a_projector_is_a_part_of_its_own() -> None:
+    memory = estimate(projector_bytes=851_251_104)
+
+    assert memory.projector_bytes == 851_251_104
+    assert memory.total_bytes == estimate().total_bytes + 851_251_104
+
+
+@pytest.mark.parametrize("cache_type", CACHE_TYPES)
+def test_estimates_every_cache_type_of_llama_server(cache_type: str) -> None:
+    memory = estimate(cache_type_k=cache_type, cache_type_v=cache_type)
+
+    assert 0 < memory.kv_cache_bytes <= 188_743_680
+
+
+def test_refuses_a_cache_type_that_llama_server_does_not_know() -> None:
     with pytest.raises(KeyError):
-        estimate(cache_type_k="q9_9")
+        estimate(cache_type_k="q6_k")  # a tensor type, and no cache type

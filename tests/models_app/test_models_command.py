@@ -69,6 +69,7 @@ def test_info_shows_the_memory_by_context_with_its_parts(
     assert described["model_id"] == QWEN
     (row,) = described["memory"]
     assert row["ctx_size"] == 4096
+    assert row["projector_bytes"] == 0
     parts = row["weights_bytes"] + row["kv_cache_bytes"] + row["compute_bytes"]
     assert row["total_bytes"] == parts
 

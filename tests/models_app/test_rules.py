@@ -51,6 +51,18 @@ def test_a_change_of_the_thresholds_tiers_every_model_anew_and_touches_no_id(
     assert overruled.tier == Tier.BALANCED
 
 
+def test_a_word_that_a_person_adds_makes_its_models_think(make_model: MakeModel) -> None:
+    model = make_model(filename="Ponder-4B-Q4_K_M.gguf")
+    rules = current_rules()
+    rules.thinking_words += "\nponder*"
+    rules.save()
+
+    assert retier(rules) == [model.model_id]
+
+    model.refresh_from_db()
+    assert (model.is_thinking, model.tier) == (True, Tier.POWERFUL)
+
+
 def test_there_is_one_row_of_rules() -> None:
     current_rules().save()
 
@@ -66,10 +78,12 @@ def test_the_admin_page_of_the_rules_tiers_at_once(
 
     opened = admin_client.get(page, follow=True)
     response = admin_client.post(
-        opened.request["PATH_INFO"], {"powerful_min": "4", "fast_max": "2"}, follow=True
+        opened.request["PATH_INFO"],
+        {"powerful_min": "4", "fast_max": "2", "thinking_words": "r1*"},
+        follow=True,
     )
 
-    assert "Models with another tier now: 1." in response.content.decode()
+    assert "Models classed anew: 1." in response.content.decode()
     model.refresh_from_db()
     assert model.tier == Tier.POWERFUL
 

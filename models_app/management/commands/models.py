@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from models_app.errors import UnknownModelError
 from models_app.memory import estimate_memory
 from models_app.models import DiscoveredModel, ModelKind, Tier
+from models_app.rows import projector_bytes
 from models_app.serializers import ModelSerializer
 from models_app.validation import validate, verify
 
@@ -98,7 +99,9 @@ class Command(BaseCommand):
             table.add_row(name, escape(str(value)))
         table.add_row("chat_template", f"{len(template)} characters" if template else "none")
         self.console.print(table)
-        parts = Table("Context", "Weights", "KV cache", "Compute", "Together", box=None)
+        parts = Table(
+            "Context", "Weights", "Projector", "KV cache", "Compute", "Together", box=None
+        )
         for row in memory:
             parts.add_row(
                 str(row["ctx_size"]),
@@ -189,6 +192,7 @@ def _memory(model: DiscoveredModel, ctx_size: int) -> dict[str, int]:
     known = model.metadata
     estimate = estimate_memory(
         size_bytes=model.size_bytes,
+        projector_bytes=projector_bytes(model.projector_path),
         ctx_size=ctx_size,
         block_count=known.get("block_count"),
         head_count=known.get("head_count"),
@@ -201,6 +205,7 @@ def _memory(model: DiscoveredModel, ctx_size: int) -> dict[str, int]:
     return {
         "ctx_size": ctx_size,
         "weights_bytes": estimate.weights_bytes,
+        "projector_bytes": estimate.projector_bytes,
         "kv_cache_bytes": estimate.kv_cache_bytes,
         "compute_bytes": estimate.compute_bytes,
         "total_bytes": estimate.total_bytes,

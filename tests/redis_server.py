@@ -1,0 +1,45 @@
+"""A real Redis server for a test, which can be killed and started again."""
+
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from redis import Redis, RedisError
+
+from magi_site.embedded_redis import redis_argv
+
+PATIENCE_S = 30.0  # a watchdog, far above what anything takes
+
+
+@dataclass
+class RedisServer:
+    run_dir: Path
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.run_dir / 'redis.sock'}"
+
+    def start(self) -> None:
+        """Start it, and return when it answers."""
+        self.process = subprocess.Popen(
+            redis_argv(self.run_dir), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._answers():
+            assert self.process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            with Redis.from_url(self.url) as redis:
+                return bool(redis.ping())
+        except (RedisError, OSError):
+            return False
