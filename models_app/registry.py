@@ -1,6 +1,6 @@
 """The registry: what a scan finds, made rows. A scan only reads the disk."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -23,14 +23,13 @@ from models_app.known import KnownFile, KnownSkip
 from models_app.locks import node_lock
 from models_app.models import DiscoveredModel, DiscoveryRules, Scan, ScanRoot, ScanState
 from models_app.naming import make_model_id, next_free_id
-from models_app.progress import scan_failed, scan_finished, scan_progress, scan_started
+from models_app.progress import OnFile, scan_failed, scan_finished, scan_progress, scan_started
 from models_app.rows import row_fields, why_not_storable
 from models_app.rules import current_rules, tier_of
 from models_app.scanned import safe_text
 
 T = TypeVar("T")
 K = TypeVar("K", KnownFile, KnownSkip)
-OnFile = Callable[[Path, int], None]
 
 MAX_ID_CHARS = 180  # the column holds 200; _2, _3… need some
 BATCH = 200  # rows a statement: a transaction well under a second, so that no writer waits long
@@ -74,10 +73,10 @@ def rescan(node: str, *, on_file: OnFile | None = None) -> ScanReport:
         try:
             report = _scan(scan, scan_progress(node, also=on_file))
         except Exception:
-            scan_failed(node)
             Scan.objects.filter(pk=scan.pk).update(
                 state=ScanState.FAILED, finished_at=timezone.now()
             )
+            scan_failed(node)  # after the write: a page that looks again sees it
             raise
         _record(scan, report)
     scan_finished(
