@@ -12,7 +12,7 @@ from models_app.errors import ModelsError
 from models_app.models import DiscoveredModel, DiscoveryRules, Scan, ScanRoot, ScanState
 from models_app.queue import enqueue, require_worker
 from models_app.roots import look_into
-from models_app.rules import current_rules, retier, tier_of
+from models_app.rules import retier, save_overrides
 
 
 @admin.register(ScanRoot)
@@ -216,9 +216,7 @@ class DiscoveredModelAdmin(admin.ModelAdmin[DiscoveredModel]):
         form: ModelForm[Any],
         change: bool,  # noqa: FBT001 - Django's signature
     ) -> None:
-        obj.assigned_tier = tier_of(obj, current_rules())
-        fields = [*self.editable_fields, "assigned_tier"]
-        obj.save(update_fields=fields)  # nothing else: a scan may be writing the rest
+        save_overrides(obj, "notes")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # models are found, not typed in

@@ -9,7 +9,7 @@ from django.db import transaction
 
 from models_app.errors import RegistryFileError
 from models_app.models import DiscoveredModel, Tier
-from models_app.rules import current_rules, tier_of
+from models_app.rules import save_overrides
 
 MAX_FILE_BYTES = 64 * 2**20
 
@@ -55,7 +55,6 @@ def import_overrides(models: dict[str, dict[str, Any]]) -> Imported:
     name where that is the name of one model only: ids were made by another rule once.
     """
     imported = Imported()
-    rules = current_rules()
     ours = list(DiscoveredModel.objects.all())
     for their_id, theirs in models.items():
         model = _find(ours, their_id, theirs)
@@ -67,17 +66,17 @@ def import_overrides(models: dict[str, dict[str, Any]]) -> Imported:
             imported.unchanged.append(model.model_id)
             continue
         model.tier_override, model.thinking_override = overrides
-        model.assigned_tier = tier_of(model, rules)
-        model.save(update_fields=["tier_override", "thinking_override", "assigned_tier"])
+        save_overrides(model)
         imported.changed.append(model.model_id)
     return imported
 
 
 def _check(path: Path, model_id: str, model: dict[str, Any]) -> None:
-    if model.get("tier_override") not in {None, "", *Tier.values}:
+    # `in` a tuple: a list or an object of the file cannot be looked up in a set.
+    if model.get("tier_override") not in (None, "", *Tier.values):
         accepted = ", ".join(Tier.values)
         raise RegistryFileError(path, f"{model_id}.tier_override is none of {accepted}, null")
-    if model.get("thinking_override") not in {None, True, False}:
+    if not isinstance(model.get("thinking_override"), bool | None):
         raise RegistryFileError(path, f"{model_id}.thinking_override is no true, false or null")
 
 
@@ -86,7 +85,7 @@ def _find(
 ) -> DiscoveredModel | None:
     path = theirs.get("file_path")
     filename = theirs.get("filename")
-    by_path = [model for model in ours if path and path in {model.file_path, model.blob_path}]
+    by_path = [model for model in ours if path and path in (model.file_path, model.blob_path)]
     by_id = [model for model in ours if model.model_id == their_id]
     by_name = [model for model in ours if filename and model.filename == filename]
     for matches in (by_path, by_id, by_name):

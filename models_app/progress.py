@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from models_app.discovery import OnFile
 from models_app.events import SCAN, publish
 from models_app.scanned import safe_text
-
-OnFile = Callable[[Path, int], None]
 
 INTERVAL_S = 0.2
 

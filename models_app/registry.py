@@ -12,6 +12,7 @@ from django.utils import timezone
 from models_app.discovery import (
     Discovery,
     FoundModel,
+    OnFile,
     RootSpec,
     Skipped,
     detect_kind,
@@ -23,7 +24,7 @@ from models_app.known import KnownFile, KnownSkip
 from models_app.locks import node_lock
 from models_app.models import DiscoveredModel, DiscoveryRules, Scan, ScanRoot, ScanState
 from models_app.naming import make_model_id, next_free_id
-from models_app.progress import OnFile, scan_failed, scan_finished, scan_progress, scan_started
+from models_app.progress import scan_failed, scan_finished, scan_progress, scan_started
 from models_app.rows import row_fields, why_not_storable
 from models_app.rules import current_rules, tier_of
 from models_app.scanned import safe_text

@@ -33,6 +33,16 @@ def retier(rules: DiscoveryRules) -> list[str]:
     return [model.model_id for model in changed]
 
 
+def save_overrides(model: DiscoveredModel, *also: str) -> None:
+    """Save what a person decided of a model, with the tier that follows from it.
+
+    Only these columns, and those named in `also`: a scan may be writing the others.
+    """
+    model.assigned_tier = tier_of(model, current_rules())
+    columns = ("tier_override", "thinking_override", "assigned_tier")
+    model.save(update_fields=[*columns, *also])
+
+
 def tier_of(model: DiscoveredModel, rules: DiscoveryRules) -> str:
     """Return the tier that the rules assign; empty for a kind that has none."""
     if not model.has_tier:

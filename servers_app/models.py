@@ -86,3 +86,10 @@ class Server(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} on {self.node}"
+
+    @property
+    def is_asked_again(self) -> bool:
+        """Whether somebody has asked for it since it last stopped or failed."""
+        if self.requested_at is None or self.stopped_at is None:
+            return True
+        return self.requested_at > self.stopped_at

@@ -91,8 +91,7 @@ def _wait(console: Console, server_ids: list[int], patience_s: float) -> list[Se
 def is_settled(server: Server) -> bool:
     """Whether there is nothing to wait for: a failure counts if nobody asked since."""
     if server.state == ServerState.FAILED:
-        asked, failed = server.requested_at, server.stopped_at
-        return asked is None or failed is None or failed >= asked
+        return not server.is_asked_again
     return server.state == ServerState.READY or server.wanted == Wanted.STOPPED
 
 

@@ -71,15 +71,8 @@ def _is_settled(server: Server) -> bool:
     if server.wanted == Wanted.STOPPED:
         return server.state == ServerState.STOPPED
     if server.state == ServerState.FAILED:
-        return not _asked_again(server)
+        return not server.is_asked_again
     return server.state in {ServerState.READY, ServerState.UNHEALTHY}
-
-
-def _asked_again(server: Server) -> bool:
-    """Whether a person asked for a failed server since it failed."""
-    if server.requested_at is None or server.stopped_at is None:
-        return True
-    return server.requested_at > server.stopped_at
 
 
 def _step(server: Server) -> None:
@@ -96,7 +89,7 @@ def _step(server: Server) -> None:
         case ServerState.STOPPED:
             _start(server)
         case ServerState.FAILED:
-            if _asked_again(server):
+            if server.is_asked_again:
                 _start(server)
         case ServerState.STARTING:
             _wait_until_ready(server)

@@ -103,6 +103,16 @@ def test_a_file_name_that_two_models_have_decides_nothing(
             id="unknown tier",
         ),
         pytest.param(
+            {"models": {"a": {"tier_override": ["fast"]}}},
+            "a.tier_override is none of",
+            id="a tier that is a list",
+        ),
+        pytest.param(
+            {"models": {"a": {"thinking_override": {}}}},
+            "a.thinking_override is no true, false or null",
+            id="thinking is an object",
+        ),
+        pytest.param(
             {"models": {"a": {"thinking_override": "yes"}}},
             "a.thinking_override is no true, false or null",
             id="thinking is no boolean",
@@ -119,6 +129,17 @@ def test_a_file_that_is_no_registry_is_refused_and_changes_nothing(
 
     assert reason in str(error.value)
     assert DiscoveredModel.objects.get().tier_override == ""
+
+
+def test_a_path_that_is_no_text_is_nobodys(
+    tmp_path: Path, make_model: MakeModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_model("a")
+    document = {"models": {"b": {"file_path": ["/a"], "filename": {}, "tier_override": "fast"}}}
+
+    call_command("registry", "import", write(tmp_path / "r.json", document), json=True)
+
+    assert json.loads(capsys.readouterr().out)["not_here"] == ["b"]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -94,8 +94,9 @@ class Command(BaseCommand):
             self._print_json({**described, "memory": memory})
             return
         table = Table("Field", "Value", box=None)
-        template = described["metadata"].pop("chat_template", "")
-        for name, value in {**described, **described.pop("metadata")}.items():
+        metadata = dict(described.pop("metadata"))
+        template = metadata.pop("chat_template", "")
+        for name, value in {**described, **metadata}.items():
             table.add_row(name, escape(str(value)))
         table.add_row("chat_template", f"{len(template)} characters" if template else "none")
         self.console.print(table)
