@@ -93,9 +93,13 @@ def sync_roots(node: str) -> None:
     """Make rows of MODEL_SCAN_PATH, or of the Hugging Face cache when it is not set."""
     paths = settings.MODEL_SCAN_PATH or [path for path in [hub_cache()] if path.is_dir()]
     for path in paths:
-        ScanRoot.objects.update_or_create(
-            node=node, path=str(path), defaults={"from_settings": True, **_kind_of(path)}
+        kind = _kind_of(path)
+        root, is_new = ScanRoot.objects.get_or_create(
+            node=node, path=str(path), defaults={"from_settings": True, **kind}
         )
+        # One that a person made stays theirs, and stays when the setting drops it.
+        if not is_new and root.from_settings:
+            ScanRoot.objects.filter(pk=root.pk).update(from_settings=True, **kind)
     ScanRoot.objects.filter(node=node, from_settings=True).exclude(
         path__in=[str(path) for path in paths]
     ).delete()

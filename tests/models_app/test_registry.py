@@ -173,6 +173,32 @@ def test_a_root_goes_when_the_setting_drops_it_and_one_of_the_admin_stays(
 
 
 @pytest.mark.django_db
+def test_a_root_that_a_person_made_outlives_a_setting_that_named_it_too(
+    hub: Path, settings: Settings
+) -> None:
+    ScanRoot.objects.create(node=NODE, path=str(hub), kind="gemma")
+    registry.sync_roots(NODE)
+    settings.MODEL_SCAN_PATH = [hub.parent]
+
+    registry.sync_roots(NODE)
+
+    assert ScanRoot.objects.get(path=str(hub)).kind == "gemma"
+
+
+@pytest.mark.django_db
+def test_a_root_that_the_setting_names_is_recognised_once_it_is_there(
+    settings: Settings, tmp_path: Path
+) -> None:
+    settings.MODEL_SCAN_PATH = [tmp_path / "later"]
+    registry.sync_roots(NODE)
+    (tmp_path / "later" / "models--org--name").mkdir(parents=True)
+
+    registry.sync_roots(NODE)
+
+    assert ScanRoot.objects.get().kind == "huggingface"
+
+
+@pytest.mark.django_db
 def test_a_file_whose_name_is_no_text_is_skipped_and_stops_nothing(hub: Path) -> None:
     write_gguf(hub / "Qwen3-4B-Q4_K_M.gguf")
     write_gguf(Path(os.fsdecode(os.fsencode(hub) + b"/bad-\xff-7b-q4_0.gguf")))
