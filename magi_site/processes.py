@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,7 @@ GRACEFUL_SHUTDOWN_S = 5
 STOP_TIMEOUT_S = 15.0
 RESTART_PAUSE_S = 1.0
 MAX_RESTART_PAUSE_S = 30.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MAX_LOG_BYTES = 10 * 2**20
 
 
@@ -64,6 +67,27 @@ def watch_command() -> list[str]:
 def runnable(command: list[str]) -> list[str]:
     """Return `command` with this interpreter for `python`, so that the venv holds."""
     return [sys.executable, *command[1:]] if command[0] == "python" else command
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Let a signal to stop wait for the end of the block.
+
+    Between the start of a process and its place on our list, a Ctrl-C would leave a
+    process that nobody ends.
+    """
+    caught: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _frame: caught.append(number))
+        for number in STOP_SIGNALS
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if caught:
+            signal.raise_signal(caught[0])
 
 
 @dataclass
@@ -132,9 +156,10 @@ class Children:
 
     def start(self, name: str, argv: list[str]) -> Child:
         child = Child(name, runnable(argv))
-        child.start()
-        self.children.append(child)
-        self._remember()
+        with signals_deferred():
+            child.start()
+            self.children.append(child)
+            self._remember()
         return child
 
     def restart_dead(self) -> list[Child]:
@@ -147,11 +172,12 @@ class Children:
             for child in self.children
             if not child.is_alive and time.monotonic() - child.started_at > child.pause_s
         ]
-        for child in dead:
-            child.restarts += 1
-            child.start()
-        if dead:
-            self._remember()
+        with signals_deferred():
+            for child in dead:
+                child.restarts += 1
+                child.start()
+            if dead:
+                self._remember()
         return dead
 
     def stop(self, *names: str) -> None:

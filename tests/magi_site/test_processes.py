@@ -1,5 +1,6 @@
 """The processes of `manage.py run`: kept alive, stopped, and remembered."""
 
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -43,6 +44,24 @@ def test_what_has_ended_is_started_again(children: Children) -> None:
 
     assert child.is_alive
     assert child.restarts == 1
+
+
+def test_a_ctrl_c_in_the_middle_of_a_start_finds_the_process_on_the_list(
+    children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = Child.start
+
+    def interrupted_start(child: Child) -> None:
+        start(child)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Child, "start", interrupted_start)
+
+    with pytest.raises(KeyboardInterrupt):
+        children.start("beat", SLEEP)
+
+    (child,) = children.children
+    assert child.is_alive
 
 
 def test_what_ends_again_and_again_is_given_longer_pauses() -> None:

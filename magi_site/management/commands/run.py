@@ -18,6 +18,7 @@ from magi_site import demo
 from magi_site.bootstrap import bootstrap
 from magi_site.exposure import is_local_only
 from magi_site.preflight import check_database, check_port, check_redis, single_run
+from magi_site.processes import STOP_SIGNALS
 from magi_site.runner import Runner
 from models_app.errors import ModelsError
 from models_app.listing import scan_with_progress, show_report
@@ -28,7 +29,6 @@ from profiles_app.services import profile_to_load
 from servers_app.startup import PATIENCE_MARGIN_S, announce, start_profile
 
 WATCH_S = 0.5
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop(Exception):
