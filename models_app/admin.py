@@ -216,7 +216,7 @@ class DiscoveredModelAdmin(admin.ModelAdmin[DiscoveredModel]):
         form: ModelForm[Any],
         change: bool,  # noqa: FBT001 - Django's signature
     ) -> None:
-        save_overrides(obj, "notes")
+        save_overrides([obj], also=["notes"])
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # models are found, not typed in

@@ -1,15 +1,16 @@
 """Scan roots in, models out, and a reason for every file that is none."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 
 from models_app.errors import GGUFError, ScanRootError
 from models_app.filename import DEFAULT_THINKING_WORDS, Shard, parse_filename
 from models_app.found import FoundModel, make_found_model
 from models_app.gemma import is_weights, read_weights
-from models_app.gguf import read_gguf
+from models_app.gguf import fetch_header, read_gguf
 from models_app.gguf_info import GGUFInfo
 from models_app.known import KnownFile, KnownSkip
 from models_app.projectors import Projector, choose_projector
@@ -28,6 +29,7 @@ from models_app.scanned import (
     safe_text,
 )
 from models_app.scanroots import detect_kind, list_root
+from models_app.walk import real_path
 
 __all__ = [
     "DEFAULT_THINKING_WORDS", "DIRECTORY", "GEMMA", "HUGGINGFACE", "OLLAMA", "Discovery",
@@ -36,20 +38,24 @@ __all__ = [
 
 PROJECTOR = "projector"  # the reason that has a use
 
-OnFile = Callable[[Path, int], None]
+OnFile = Callable[[Path | str, int], None]
+OnModel = Callable[[FoundModel], None]
+
+READ_AHEAD = 32  # files; a disk that is asked for many at once is not waited for each time
 
 
 @dataclass(slots=True)
 class Discovery:
     """What a scan found. Each file seen is in one place: a model's, or `skipped`."""
 
-    models: list[FoundModel] = field(default_factory=list)
+    models: list[FoundModel] = field(default_factory=list)  # those not given to `on_model`
     unchanged: list[str] = field(default_factory=list)  # identities
     skipped: list[Skipped] = field(default_factory=list)
     root_errors: list[tuple[Path, str]] = field(default_factory=list)  # folders not looked into
     known_skips: dict[str, KnownSkip] = field(
         default_factory=dict
     )  # by path, for the next scan
+    is_settled: bool = True  # no file failed to be read that may be readable the next time
     files_seen: int = 0
     seconds: float = 0.0
 
@@ -58,6 +64,7 @@ def discover(
     roots: Sequence[RootSpec],
     *,
     on_file: OnFile | None = None,
+    on_model: OnModel | None = None,
     known: Mapping[str, KnownFile] | None = None,
     known_skips: Mapping[str, KnownSkip] | None = None,
     thinking_words: Sequence[str] = DEFAULT_THINKING_WORDS,
@@ -66,12 +73,14 @@ def discover(
 
     Args:
         on_file: called with each file and how many were seen so far.
+        on_model: called with each model that is new or has changed; what has been found
+            of thousands need not be held at once.
         known: by identity, what the last scan saw; such a file is not opened again.
         known_skips: the same of files that are no models: the last scan's `known_skips`.
         thinking_words: as parse_filename takes them.
     """
     started = time.monotonic()
-    scan = _Scan(on_file, known or {}, known_skips or {}, tuple(thinking_words))
+    scan = _Scan(on_file, on_model, known or {}, known_skips or {}, tuple(thinking_words))
     for spec in roots:
         try:
             listing = list_root(spec)
@@ -79,7 +88,6 @@ def discover(
             scan.found.root_errors.append((error.path, error.reason))
             continue
         scan.look_at(listing)
-    scan.finish()
     scan.found.seconds = time.monotonic() - started
     return scan.found
 
@@ -91,46 +99,74 @@ class _Candidate:
 
 
 class _Scan:
-    """One pass: first every file is looked at, then projectors and models are paired."""
+    """One pass, a folder at a time: its files are looked at, then projectors are paired."""
 
     def __init__(
         self,
         on_file: OnFile | None,
+        on_model: OnModel | None,
         known: Mapping[str, KnownFile],
         known_skips: Mapping[str, KnownSkip],
         thinking_words: tuple[str, ...],
     ) -> None:
         self.found = Discovery()
         self.on_file = on_file
+        self.on_model = on_model or self.found.models.append
         self.known = known
         self.known_skips = known_skips
         self.thinking_words = thinking_words
-        self.candidates: list[_Candidate] = []
-        self.projectors: dict[str, list[Projector]] = {}  # by folder
+        self.ahead: Iterator[Path] = iter(())  # files that will be read
         self.first_paths: dict[str | tuple[int, int], Path] = {}  # by identity, and by inode
+        self.real_folders: dict[str, str] = {}
+        # Of the folder that is looked at:
+        self.candidates: list[_Candidate] = []
+        self.projectors: list[Projector] = []
 
     def look_at(self, listing: RootListing) -> None:
         self.found.root_errors += listing.errors
         for skipped in listing.skipped:
             self._skip(skipped.path, skipped.reason)
+        folders: dict[str, list[ModelFiles]] = {}
         # Known ones first: a second name for a file does not take its row from it.
         for group in sorted(listing.models, key=lambda group: group.identity not in self.known):
-            self._look_at_model(group)
+            if self._is_first(group):
+                folders.setdefault(group.folder, []).append(group)
+        self.ahead = self._to_be_read(folders.values())
+        self._fetch(READ_AHEAD)
+        for groups in folders.values():
+            self.candidates, self.projectors = [], []
+            for group in groups:
+                self._look_at_model(group)
+            for candidate in self.candidates:
+                self._pair(candidate)
 
-    def finish(self) -> None:
-        for candidate in self.candidates:
-            self._pair(candidate)
-
-    def _look_at_model(self, group: ModelFiles) -> None:
+    def _is_first(self, group: ModelFiles) -> bool:
+        """Whether no other name of this file came before; if one did, it is skipped."""
         first = group.files[0]
         inode = (first.device, first.inode)
         if path := self.first_paths.get(inode) or self.first_paths.get(group.identity):
             for file in group.files:
                 self._skip(group.manifest or file.path, f"duplicate of {path}")
-            return
+            return False
         path = group.reported_path
         self.first_paths[inode] = self.first_paths[group.identity] = path
+        return True
 
+    def _to_be_read(self, folders: Iterable[list[ModelFiles]]) -> Iterator[Path]:
+        for group in chain.from_iterable(folders):
+            for file in group.files:
+                known = self.known.get(group.identity) or self.known_skips.get(
+                    safe_text(file.path)
+                )
+                if known is None or not known.is_same_file(file):
+                    yield file.path
+
+    def _fetch(self, count: int) -> None:
+        for path in islice(self.ahead, count):
+            fetch_header(path)
+
+    def _look_at_model(self, group: ModelFiles) -> None:
+        first, path = group.files[0], group.reported_path
         shard = Shard.parse(first.path.stem)
         if shard is not None and shard.index != 1:
             self._skip_shards(group.files)
@@ -159,8 +195,7 @@ class _Scan:
     def _pair(self, candidate: _Candidate) -> None:
         """Give a model its projector, unless nothing about it has changed."""
         group, first = candidate.group, candidate.group.files[0]
-        projectors = self.projectors.get(group.folder, [])
-        signature = KnownFile.of_group(group, projectors)
+        signature = KnownFile.of_group(group, self.projectors)
         if candidate.info is None and signature == self.known[group.identity]:
             self._count(group.reported_path)
             self._skip_shards(group.files[1:])
@@ -172,11 +207,14 @@ class _Scan:
             return
         self._count(group.reported_path)
         headers = self._read_shards(group, info)
-        projector = group.projector_path or choose_projector(projectors, group.filename, info)
-        self.found.models.append(
+        projector = group.projector_path or choose_projector(
+            self.projectors, group.filename, info
+        )
+        self.on_model(
             make_found_model(
                 group,
                 headers,
+                blob_path=real_path(group.files[0], self.real_folders),
                 projector_path=projector,
                 signature=signature,
                 thinking_words=self.thinking_words,
@@ -185,7 +223,7 @@ class _Scan:
 
     def _skip_projector(self, group: ModelFiles, projection_dim: int | None) -> None:
         projector = Projector(group.files[0].path, projection_dim)
-        self.projectors.setdefault(group.folder, []).append(projector)
+        self.projectors.append(projector)
         self._skip_read(group.files[0], group.reported_path, PROJECTOR, projection_dim)
 
     def _read_shards(self, group: ModelFiles, info: GGUFInfo) -> dict[int, GGUFInfo]:
@@ -205,6 +243,7 @@ class _Scan:
         if known is not None and known.is_same_file(file):
             self._skip_read(file, path, known.reason)
             return None
+        self._fetch(1)
         try:
             return (
                 read_weights(file.path) if is_weights(file.path.name) else read_gguf(file.path)
@@ -212,7 +251,8 @@ class _Scan:
         except GGUFError as error:
             self._skip_read(file, path, error.reason)
         except OSError as error:
-            self._skip(path, os_reason(error, missing=GONE))  # and tried again the next time
+            self._skip(path, os_reason(error, missing=GONE))
+            self.found.is_settled = False
         return None
 
     def _skip_shards(self, files: Sequence[ScannedFile]) -> None:

@@ -118,6 +118,11 @@ def parse_filename(
     >>> parts.family, parts.version, parts.variant, parts.size_params, parts.quantization
     ('qwen', '2.5', 'coder', 14.0, 'Q4_K_M')
     """
+    return _parse(filename, tuple(thinking_words))
+
+
+@lru_cache(maxsize=256)  # a scan asks for each name a few times, one soon after the other
+def _parse(filename: str, thinking_words: tuple[str, ...]) -> NameParts:
     stem = _stem(filename)
     text = _UNDERSCORED.sub(r"\1.\2", _SHARD.sub("", stem))
     tokens = [token for token in _SEPARATORS.split(text) if token]
@@ -140,7 +145,7 @@ def parse_filename(
         shard=Shard.parse(stem),
         is_instruct=not _INSTRUCT.isdisjoint(words),
         is_coder=any(_is_coder(word) for word in words),
-        is_thinking=_is_thinking(words, _thinking_pattern(tuple(thinking_words))),
+        is_thinking=_is_thinking(words, _thinking_pattern(thinking_words)),
         is_embedding=any(word.startswith("embed") for word in words),
         is_reranker=any(word.startswith("rerank") for word in words),
         is_projector="mmproj" in words,

@@ -10,6 +10,7 @@ import math
 import os
 import struct
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from models_app.errors import (
 )
 from models_app.ggml_types import GGML_TYPES
 from models_app.gguf_info import GGUFInfo, Scalar, Value
-from models_app.gguf_window import HeaderWindow
+from models_app.gguf_window import FIRST_BYTES, HeaderWindow, will_need
 
 MAGIC = b"GGUF"
 SUPPORTED_VERSIONS = (2, 3)  # version 1 has 32-bit lengths
@@ -130,6 +131,16 @@ def read_gguf(path: Path, *, is_thorough: bool = False) -> GGUFInfo:
         return _HeaderParser(path, file, size, may_jump=False).parse()
     finally:
         os.close(file)
+
+
+def fetch_header(path: Path) -> None:
+    """Have the kernel fetch the beginning of a file that will be read soon."""
+    with suppress(OSError):  # which the reader then meets as well, and tells
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            will_need(file, 0, FIRST_BYTES)
+        finally:
+            os.close(file)
 
 
 class _HeaderParser:

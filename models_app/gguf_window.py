@@ -24,6 +24,7 @@ _OVERLAP = 4096  # bytes in front of a find that are still in the window
 _KEY_ROOM = 8 + 255 + 4  # and behind its beginning: the length, the key, the value's type
 _LINKS = 4  # strings in front of a find that must lead to it
 _MAX_STRING_BYTES = 64  # on an average; real ones have 7 to 15
+_STRING_BYTES = 8  # a good guess at what is left to search behind the lengths
 
 
 class HeaderWindow:
@@ -101,6 +102,8 @@ class HeaderWindow:
         at = begin + count * 8  # every string has its length
         stop = min(self._file_size, MAX_HEADER_BYTES, at + count * _MAX_STRING_BYTES)
         base, buffer = self._base, self._buffer
+        if base + len(buffer) < at < stop:
+            will_need(self._file, at, min(stop - at, count * _STRING_BYTES))
         while at < stop:
             last = len(buffer) - _KEY_ROOM
             found = buffer.find(_KEY_BEGINNING, max(at - base + 1, 0), last)
@@ -154,6 +157,12 @@ class HeaderWindow:
             raise TruncatedGGUFError(
                 self._path, f"the header does not end within {self._file_size:,} bytes"
             )
+
+
+def will_need(file: int, offset: int, size: int) -> None:
+    """Have the kernel fetch bytes that are read soon, where it takes such advice."""
+    if hasattr(os, "posix_fadvise"):  # not on macOS
+        os.posix_fadvise(file, offset, size, os.POSIX_FADV_WILLNEED)
 
 
 def _has_a_type(buffer: bytes, position: int) -> bool:

@@ -1,37 +1,59 @@
 """What a scan remembers of a file, so that the next one need not open it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from models_app.projectors import Projector
 from models_app.scanned import ModelFiles, ScannedFile
 
+# What discovery makes of a file. With one more field, or another rule for one, count up:
+# the first scan of the new version then reads every file once again.
+READER = 2
+
 
 @dataclass(frozen=True, slots=True)
-class KnownFile:
+class _Known:
+    device: int
+    inode: int
+    file_size: int  # bytes; of a model, its first shard's
+    mtime_ns: int
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> Self | None:
+        """Return what was remembered; None if another version of MAGI did."""
+        if values.get("reader") != READER:
+            return None
+        try:
+            return cls(**{name: value for name, value in values.items() if name != "reader"})
+        except TypeError:
+            return None
+
+    def as_json(self) -> dict[str, Any]:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {"reader": READER, **values}
+
+    def is_same_file(self, file: ScannedFile) -> bool:
+        return (self.device, self.inode, self.file_size, self.mtime_ns) == (
+            file.device,
+            file.inode,
+            file.size,
+            file.mtime_ns,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFile(_Known):
     """What a model's files looked like when it was read; all of it fits into JSON.
 
     While it is equal, all that is known of the model is as it was.
     """
 
-    device: int
-    inode: int
-    file_size: int  # bytes, of the first shard
-    mtime_ns: int
     file_path: str
     size_bytes: int  # of all shards
     newest_mtime_ns: int  # of all shards
     projectors: str  # those beside it, one a line
     remarks: str  # what the folder, and not the file, says against it
-
-    @classmethod
-    def of_json(cls, values: Mapping[str, Any]) -> Self | None:
-        """Return what was remembered; None if another version of MAGI did."""
-        try:
-            return cls(**values)
-        except TypeError:
-            return None
 
     @classmethod
     def of_group(cls, group: ModelFiles, projectors: Sequence[Projector]) -> Self:
@@ -52,37 +74,10 @@ class KnownFile:
             remarks="; ".join(filter(None, (group.problem, *group.warnings))),
         )
 
-    def is_same_file(self, file: ScannedFile) -> bool:
-        return _is_same_file(self, file)
-
 
 @dataclass(frozen=True, slots=True)
-class KnownSkip:
+class KnownSkip(_Known):
     """Why a file was no model when it was read; all of it fits into JSON."""
 
-    device: int
-    inode: int
-    file_size: int  # bytes
-    mtime_ns: int
     reason: str
     projection_dim: int | None = None  # of a projector
-
-    @classmethod
-    def of_json(cls, values: Mapping[str, Any]) -> Self | None:
-        """Return what was remembered; None if another version of MAGI did."""
-        try:
-            return cls(**values)
-        except TypeError:
-            return None
-
-    def is_same_file(self, file: ScannedFile) -> bool:
-        return _is_same_file(self, file)
-
-
-def _is_same_file(known: KnownFile | KnownSkip, file: ScannedFile) -> bool:
-    return (known.device, known.inode, known.file_size, known.mtime_ns) == (
-        file.device,
-        file.inode,
-        file.size,
-        file.mtime_ns,
-    )

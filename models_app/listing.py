@@ -15,7 +15,9 @@ from models_app.tiers import TIERS
 RULE = "=" * 64
 
 
-def scan_with_progress(console: Console, node: str) -> registry.ScanReport:
+def scan_with_progress(
+    console: Console, node: str, *, prune: bool = False
+) -> registry.ScanReport:
     """Scan here and now, with a bar that counts files."""
     columns = (
         SpinnerColumn(),
@@ -28,10 +30,10 @@ def scan_with_progress(console: Console, node: str) -> registry.ScanReport:
         # How many files there are is known at the end only: the bar moves, and says so.
         task = progress.add_task("scan", total=None, folder="")
 
-        def on_file(path: Path, seen: int) -> None:
-            progress.update(task, completed=seen, folder=path.parent.name)
+        def on_file(path: Path | str, seen: int) -> None:
+            progress.update(task, completed=seen, folder=Path(path).parent.name)
 
-        return registry.rescan(node, on_file=on_file)
+        return registry.rescan(node, on_file=on_file, prune=prune)
 
 
 def show_report(console: Console, report: dict[str, Any]) -> None:
@@ -57,6 +59,9 @@ def show_report(console: Console, report: dict[str, Any]) -> None:
             path = _within(skipped["path"], report["scan_paths"])
             table.add_row(escape(path), escape(skipped["reason"]))
         console.print(table)
+    for what, ids in (("Missing", report["missing"]), ("Removed", report["pruned"])):
+        for model_id in ids:
+            console.print(f"[yellow]{what}:[/] {escape(model_id)}")
     console.print(f"Discovery complete: {_count(len(models), 'model')} registered")
     _show_tiers(console, models)
 

@@ -119,9 +119,6 @@ class Scan(models.Model):
     missing = models.PositiveIntegerField(default=0)
     skipped = models.PositiveIntegerField(default=0)
     report = models.JSONField(default=dict, help_text="Ids, and each skipped file's reason.")
-    known_skips = models.JSONField(
-        default=dict, editable=False, help_text="What the next scan need not open again."
-    )
 
     class Meta:
         ordering = ["-started_at", "-pk"]
@@ -139,13 +136,27 @@ class Scan(models.Model):
         return self.files_seen / self.seconds if self.seconds else None
 
 
+class ScanMemory(models.Model):
+    """What the next scan of a node need not find out again; without it, it takes longer."""
+
+    node = models.CharField(max_length=100, unique=True)
+    fingerprint = models.CharField(max_length=64, help_text="Of the scan roots and the rules.")
+    registered = models.CharField(max_length=64, help_text="A hash of the ids of the models.")
+    known_skips = models.JSONField(default=dict, help_text="By path, files that are no models.")
+    scan = models.ForeignKey(Scan, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    def __str__(self) -> str:
+        return f"What is remembered of {self.node}"
+
+
 class DiscoveredModel(models.Model):
     """One model on disk: a GGUF file, or the first of its shards.
 
     What a scan finds is overwritten by the next one; `model_id`, `port`, the two
-    overrides and `notes` are kept. `assigned_tier` follows the rules, with a person's
-    word on whether it thinks; rules.py writes it. Whether a model is enabled is its profile's
-    business and its server's state is servers_app's: neither is a field here.
+    overrides and `notes` are kept. `assigned_tier` and `display_name` follow the rules,
+    with a person's word on whether it thinks; rules.py writes them. Whether a model is
+    enabled is its profile's business and its server's state is servers_app's: neither is a
+    field here.
     """
 
     model_id = models.CharField(max_length=200, unique=True, editable=False)
@@ -166,6 +177,7 @@ class DiscoveredModel(models.Model):
     version = models.CharField(max_length=32, blank=True)
     variant = models.CharField(max_length=120, blank=True)
     display_name = models.CharField(max_length=200)
+    size_text = models.CharField(max_length=32, blank=True, help_text="As an id has it: 4p0b.")
     size_params = models.FloatField(null=True, help_text="Billions of parameters.")
     active_params = models.FloatField(null=True, help_text="Billions used for a token (MoE).")
     quantization = models.CharField(max_length=32, blank=True)

@@ -4,6 +4,8 @@ import re
 from collections.abc import Container
 from typing import Protocol
 
+MAX_NAME = 200  # characters, as the column holds
+
 _NOT_IN_IDS = re.compile(r"[^a-z0-9]+")
 _DATE = re.compile(r"\d{4,}")  # releases: 0528, 2507, 20250624
 # A base model named inside another's name: DeepSeek-R1-0528-Qwen3, R1-Distill-Llama.
@@ -54,20 +56,23 @@ def next_free_id(base: str, taken: Container[str]) -> str:
     return candidate
 
 
-def display_name(model: Named, *, is_thinking: bool, repo_id: str = "") -> str:
+def display_name(model: Named, *, is_thinking: bool, origin: str = "") -> str:
     """Return the name a person reads: `DEEPSEEK R1 8.0B (Reasoning) Q2_K`.
 
     Args:
         is_thinking: with a person's override applied.
-        repo_id: given where two models of one page would else read the same.
+        origin: given where two models of one page would else read the same: the repo.
     """
     words = [f"{model.family}{model.version}".upper()]
     words += [_capitalised(word) for word in model.variant.split() if not _is_origin(word)]
     words.append(model.size_text.replace("p", ".").upper().replace("X", "x"))
     words.append("(Reasoning)" if is_thinking else "")
     words.append(model.quantization)
-    words.append(f"[{repo_id}]" if repo_id else "")
-    return " ".join(word for word in words if word)
+    name = " ".join(word for word in words if word)
+    if not origin:
+        return name[:MAX_NAME]
+    kept = MAX_NAME - len(origin) - 3
+    return f"{name[:kept]} [{origin}]" if kept > 0 else f"[{origin[: MAX_NAME - 2]}]"
 
 
 def _squeeze(text: str) -> str:

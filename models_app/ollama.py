@@ -217,7 +217,7 @@ class _Store:
             raise ManifestError(os_reason(error, missing=missing)) from error
         if reason := why_unusable(path, status):
             raise ManifestError(reason)
-        return scanned_file(path, status)
+        return scanned_file(path, status, is_link=path.is_symlink())
 
     def _blob_path(self, digest: str) -> Path:
         return self.blobs / f"sha256-{digest}"

@@ -55,6 +55,7 @@ def import_overrides(models: dict[str, dict[str, Any]]) -> Imported:
     name where that is the name of one model only: ids were made by another rule once.
     """
     imported = Imported()
+    changed: list[DiscoveredModel] = []
     ours = list(DiscoveredModel.objects.all())
     for their_id, theirs in models.items():
         model = _find(ours, their_id, theirs)
@@ -66,8 +67,9 @@ def import_overrides(models: dict[str, dict[str, Any]]) -> Imported:
             imported.unchanged.append(model.model_id)
             continue
         model.tier_override, model.thinking_override = overrides
-        save_overrides(model)
-        imported.changed.append(model.model_id)
+        changed.append(model)
+    save_overrides(changed)
+    imported.changed.extend(model.model_id for model in changed)
     return imported
 
 

@@ -26,12 +26,12 @@ def scan_progress(
     """
     due_at = float("-inf")
 
-    def on_file(path: Path, files_seen: int) -> None:
+    def on_file(path: Path | str, files_seen: int) -> None:
         nonlocal due_at
         now = clock()
         if now >= due_at:
             due_at = now + INTERVAL_S
-            data = {"files_seen": files_seen, "folder": safe_text(path.parent)}
+            data = {"files_seen": files_seen, "folder": safe_text(Path(path).parent)}
             publish(SCAN, {"node": node, "state": "running", **data})
         if also is not None:
             also(path, files_seen)

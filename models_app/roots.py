@@ -1,11 +1,14 @@
-"""Look into a scan root without scanning it: can it be read, and what is there?"""
+"""Scan roots: those of the settings made rows, and a look into one without scanning it."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from django.conf import settings
+
 from models_app.errors import ScanRootError
+from models_app.huggingface import hub_cache
 from models_app.models import ScanRoot
-from models_app.scanroots import RootSpec, list_root
+from models_app.scanroots import RootSpec, detect_kind, list_root
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +36,40 @@ def look_into(root: ScanRoot) -> Finding:
         folder, reason = listing.errors[0]
         text += f" {len(listing.errors)} folders cannot be read, such as {folder}: {reason}."
     return Finding(is_readable=True, text=text)
+
+
+def sync_roots(node: str) -> list[ScanRoot]:
+    """Make rows of MODEL_SCAN_PATH, or of the Hugging Face cache when it is not set.
+
+    Returns:
+        all scan roots of the node, those that are not enabled too.
+    """
+    paths = settings.MODEL_SCAN_PATH or [path for path in [hub_cache()] if path.is_dir()]
+    rows = {row.path: row for row in ScanRoot.objects.filter(node=node)}
+    for path in map(str, paths):
+        row = rows.get(path)
+        # One that a person made stays theirs, and stays when the setting drops it.
+        if row is not None and not row.from_settings:
+            continue
+        kind = _kind_of(Path(path)) or (row.kind if row else ScanRoot().kind)
+        if row is None:
+            row, _ = ScanRoot.objects.get_or_create(
+                node=node, path=path, defaults={"kind": kind, "from_settings": True}
+            )
+            rows[path] = row
+        elif row.kind != kind:
+            row.kind = kind
+            row.save(update_fields=["kind"])
+    gone = [row for row in rows.values() if row.from_settings and Path(row.path) not in paths]
+    for row in gone:
+        del rows[row.path]
+        row.delete()
+    return sorted(rows.values(), key=lambda row: row.path)
+
+
+def _kind_of(path: Path) -> str:
+    """Return the folder's layout; empty while it is not there to tell."""
+    try:
+        return detect_kind(path)
+    except ScanRootError:
+        return ""

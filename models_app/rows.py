@@ -1,13 +1,11 @@
 """What a found model is as a row of the registry."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from models_app.found import FoundModel
 from models_app.memory import estimate_memory
 from models_app.models import DiscoveredModel, ScanRoot
-from models_app.naming import display_name
 
 # The guide's --ctx-size, in tokens: what the memory estimate is made for.
 CTX_SIZE = 32768
@@ -34,9 +32,7 @@ def row_fields(model: FoundModel, root: ScanRoot) -> dict[str, Any]:
         "family": _cut("family", model.family),
         "version": _cut("version", model.version),
         "variant": _cut("variant", model.variant),
-        "display_name": _cut(
-            "display_name", display_name(model, is_thinking=model.is_thinking_model)
-        ),
+        "size_text": _cut("size_text", model.size_text),
         "size_params": model.size_params,
         "active_params": model.active_params,
         "quantization": _cut("quantization", model.quantization),
@@ -72,7 +68,7 @@ def row_fields(model: FoundModel, root: ScanRoot) -> dict[str, Any]:
         "warnings": list(model.warnings),
         "problem": model.problem,
         "is_missing": False,
-        "file_signature": asdict(model.signature),
+        "file_signature": model.signature.as_json(),
     }
 
 

@@ -1,9 +1,16 @@
-"""The rules that people may change, and classing every model anew when they do."""
+"""What follows from rules and overrides: a model's tier, and the name it is shown under."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
 
 from django.db import transaction
 
 from models_app.filename import parse_filename
 from models_app.models import DiscoveredModel, DiscoveryRules
+from models_app.naming import display_name
 from models_app.tiers import assign_tier
 
 BATCH = 200
@@ -30,17 +37,69 @@ def retier(rules: DiscoveryRules) -> list[str]:
     DiscoveredModel.objects.bulk_update(
         changed, ["is_thinking_model", "assigned_tier"], batch_size=BATCH
     )
+    rename()
     return [model.model_id for model in changed]
 
 
-def save_overrides(model: DiscoveredModel, *also: str) -> None:
-    """Save what a person decided of a model, with the tier that follows from it.
+@transaction.atomic
+def save_overrides(models: Iterable[DiscoveredModel], *, also: Iterable[str] = ()) -> None:
+    """Save what a person decided of models, with the tiers and names that follow from it.
 
     Only these columns, and those named in `also`: a scan may be writing the others.
     """
-    model.assigned_tier = tier_of(model, current_rules())
-    columns = ("tier_override", "thinking_override", "assigned_tier")
-    model.save(update_fields=[*columns, *also])
+    rules = current_rules()
+    columns = ("tier_override", "thinking_override", "assigned_tier", *also)
+    for model in models:
+        model.assigned_tier = tier_of(model, rules)
+        model.save(update_fields=columns)
+    rename()
+
+
+class _Row(NamedTuple):
+    """What a name is made of."""
+
+    pk: int
+    model_id: str
+    display_name: str
+    family: str
+    version: str
+    variant: str
+    size_text: str
+    quantization: str
+    repo_id: str
+    file_path: str
+    is_thinking_model: bool
+    thinking_override: bool | None
+
+    def name(self, origin: str = "") -> str:
+        override = self.thinking_override
+        is_thinking = self.is_thinking_model if override is None else override
+        return display_name(self, is_thinking=is_thinking, origin=origin)
+
+
+def rename() -> None:
+    """Give each model the name that follows from what is known of it.
+
+    Models that would read the same show their repo as well, or the folder of a file that
+    is from none; where that is the same too, their id.
+    """
+    alike: dict[str, list[_Row]] = defaultdict(list)
+    values = DiscoveredModel.objects.order_by().values_list(*_Row._fields)
+    for row in itertools.starmap(_Row, values.iterator()):
+        alike[row.name()].append(row)
+    changed = []
+    for plain_name, rows in alike.items():
+        names = [plain_name]
+        if len(rows) > 1:
+            names = [row.name(row.repo_id or Path(row.file_path).parent.name) for row in rows]
+        if len(set(names)) < len(rows):
+            names = [row.name(row.model_id) for row in rows]
+        changed += [
+            DiscoveredModel(pk=row.pk, display_name=name)
+            for row, name in zip(rows, names, strict=True)
+            if row.display_name != name
+        ]
+    DiscoveredModel.objects.bulk_update(changed, ["display_name"], batch_size=BATCH)
 
 
 def tier_of(model: DiscoveredModel, rules: DiscoveryRules) -> str:

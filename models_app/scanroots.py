@@ -27,15 +27,15 @@ from models_app.scanned import (
 from models_app.walk import (
     MODEL_SUFFIXES,
     PARTIAL_SUFFIXES,
-    canonical_path,
     model_sets,
+    real_path,
     walk,
 )
 
 __all__ = ["RootSpec", "detect_kind", "list_root"]
 
-_REPO_PREFIX = "models--"
-_CACHE_FOLDERS = (_REPO_PREFIX, "datasets--", "spaces--", ".locks")
+REPO_PREFIX = "models--"
+CACHE_FOLDERS = (REPO_PREFIX, "datasets--", "spaces--", ".locks")
 _MAX_REF_BYTES = 200  # a ref is the hash of a commit
 
 
@@ -50,7 +50,7 @@ def detect_kind(path: Path) -> str:
             names = {entry.name for entry in entries}
     except OSError as error:
         raise ScanRootError(path, os_reason(error, missing="no such folder")) from error
-    if any(name.startswith(_REPO_PREFIX) for name in names):
+    if any(name.startswith(REPO_PREFIX) for name in names):
         return HUGGINGFACE
     if ollama.is_store(names):
         return OLLAMA
@@ -68,9 +68,9 @@ def list_root(spec: RootSpec) -> RootListing:
     listing = RootListing()
     detect_kind(spec.path)  # whether it can be read
     if spec.kind == HUGGINGFACE:
-        for repo in sorted(spec.path.glob(f"{_REPO_PREFIX}*")):
+        for repo in sorted(spec.path.glob(f"{REPO_PREFIX}*")):
             _list_repo(spec.path, repo, listing)
-        loose = walk(spec.path, listing, without=_CACHE_FOLDERS)
+        loose = walk(spec.path, listing, without=CACHE_FOLDERS)
         _list_files(spec.path, loose, listing)
     elif spec.kind == OLLAMA:
         ollama.list_store(spec.path, listing)
@@ -85,13 +85,13 @@ def list_root(spec: RootSpec) -> RootListing:
 
 def _list_files(root: Path, files: Iterable[ScannedFile], listing: RootListing) -> None:
     """List GGUF files of a tree of folders, such as LM Studio's `models/PUBLISHER/REPO/`."""
-    folders: dict[Path, str] = {}
+    folders: dict[str, str] = {}
     for members in model_sets(files, root).values():
         first = members[0]
         listing.models.append(
             ModelFiles(
                 root=root,
-                identity=safe_text(canonical_path(first, folders)),
+                identity=safe_text(real_path(first, folders)),
                 repo_id=_repo_id(first.path.parent.relative_to(root).parts),
                 folder=str(first.path.parent),
                 files=members,
@@ -109,7 +109,7 @@ def _repo_id(folders: tuple[str, ...]) -> str:
 
 def _list_repo(root: Path, repo: Path, listing: RootListing) -> None:
     """List one repo of a Hugging Face cache: `models--ORG--NAME`."""
-    repo_id = repo.name.removeprefix(_REPO_PREFIX).replace("--", "/", 1)
+    repo_id = repo.name.removeprefix(REPO_PREFIX).replace("--", "/", 1)
     _list_partial_blobs(repo / "blobs", listing)
     chosen: dict[str, tuple[ScannedFile, ...]] = {}
     older: list[tuple[str, tuple[ScannedFile, ...]]] = []

@@ -8,5 +8,5 @@ from models_app import registry
 
 
 @shared_task
-def rescan(node: str) -> dict[str, Any]:
-    return registry.rescan(node).as_json()
+def rescan(node: str, prune: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - JSON
+    return registry.rescan(node, prune=prune).as_json()

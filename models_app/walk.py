@@ -76,19 +76,25 @@ def model_sets(files: Iterable[ScannedFile], base: Path) -> dict[str, tuple[Scan
     return {safe_text(group[0].path)[start:]: group for group in ordered}
 
 
-def canonical_path(file: ScannedFile, folders: dict[Path, str]) -> Path:
-    """Return where a file really is.
+def real_path(file: ScannedFile, folders: dict[str, str]) -> Path:
+    """Return where the bytes of a file are.
 
     Args:
         folders: where folders really are, kept between calls: to ask costs a system
             call for each part of a path.
     """
+    folder, name = os.path.split(file.path)
     if file.is_link:
-        return Path(os.path.realpath(file.path))
-    parent = file.path.parent
-    if parent not in folders:
-        folders[parent] = os.path.realpath(parent)
-    return Path(folders[parent], file.path.name)
+        try:
+            target = os.readlink(file.path)  # noqa: PTH115
+        except OSError:  # it has gone, or is another file by now
+            return file.path
+        folder, name = os.path.split(os.path.join(folder, target))  # noqa: PTH118
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    path = Path(folders[folder], name)
+    # A link to a link is rare, and has its way to go.
+    return path.resolve() if file.is_link and path.is_symlink() else path
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

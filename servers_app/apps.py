@@ -6,4 +6,7 @@ class ServersAppConfig(AppConfig):
     verbose_name = "Servers"
 
     def ready(self) -> None:
-        from servers_app import checks  # noqa: F401, PLC0415 - registers the checks
+        from models_app.pruning import about_to_prune  # noqa: PLC0415
+        from servers_app import checks, services  # noqa: F401, PLC0415 - registers the checks
+
+        about_to_prune.connect(services.forget_servers_at_rest)

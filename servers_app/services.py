@@ -13,7 +13,7 @@ from profiles_app.models import Profile
 from profiles_app.services import make_active
 from servers_app import tasks
 from servers_app.errors import NotLaunchableError, ServersError
-from servers_app.models import Server, Wanted
+from servers_app.models import RUNNING, Server, Wanted
 from servers_app.ports import claim_port
 
 
@@ -99,6 +99,12 @@ def activate_profile(profile: Profile) -> Activation:
         request_stop(server)
         activation.stopped.append(server)
     return activation
+
+
+def forget_servers_at_rest(model: DiscoveredModel, **_signal: object) -> None:
+    """Remove the server rows of a model that is about to be pruned, unless one runs."""
+    at_rest = Server.objects.filter(model=model, wanted=Wanted.STOPPED)
+    at_rest.exclude(state__in=RUNNING).delete()
 
 
 def node_of(model: DiscoveredModel) -> str:

@@ -3,9 +3,8 @@
 import hashlib
 import json
 import os
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from models_app.discovery import (
     DIRECTORY,
@@ -17,6 +16,8 @@ from models_app.discovery import (
     discover,
 )
 from tests.models_app.ggufs import TEXT_MODEL, gguf_bytes, write_gguf
+
+K = TypeVar("K", KnownFile, KnownSkip)
 
 LIBRARY = "registry.ollama.ai/library"  # of Ollama
 PROJECTOR = {"general.architecture": "clip", "general.type": "mmproj"}
@@ -37,16 +38,19 @@ def reasons(found: Discovery) -> dict[str, str]:
 
 def known_of(found: Discovery) -> dict[str, KnownFile]:
     """Return what a scan found as the registry keeps it: by way of JSON."""
-    signatures = {model.identity: asdict(model.signature) for model in found.models}
-    return {
-        key: KnownFile(**value) for key, value in json.loads(json.dumps(signatures)).items()
-    }
+    signatures = {model.identity: model.signature for model in found.models}
+    return {key: _by_way_of_json(known) for key, known in signatures.items()}
 
 
 def known_skips_of(found: Discovery) -> dict[str, KnownSkip]:
     """Return what a scan found to be no model, by way of JSON as well."""
-    skips = {path: asdict(skip) for path, skip in found.known_skips.items()}
-    return {key: KnownSkip(**value) for key, value in json.loads(json.dumps(skips)).items()}
+    return {path: _by_way_of_json(known) for path, known in found.known_skips.items()}
+
+
+def _by_way_of_json(known: K) -> K:
+    again = known.of_json(json.loads(json.dumps(known.as_json())))
+    assert again is not None
+    return again
 
 
 def rescan(found: Discovery, path: Path, kind: str = DIRECTORY) -> Discovery:

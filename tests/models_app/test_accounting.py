@@ -1,7 +1,6 @@
 """Every file in one place of the report; and on the second scan, no file opened."""
 
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +17,7 @@ from models_app.discovery import (
     RootSpec,
     discover,
 )
+from models_app.known import READER
 from tests.models_app.ggufs import TEXT_MODEL, write_gguf
 from tests.models_app.scans import (
     PROJECTOR,
@@ -204,7 +204,17 @@ def test_a_later_shard_that_has_changed_is_read_again(tmp_path: Path) -> None:
 def test_what_another_version_remembered_is_forgotten(
     kind: type[KnownFile] | type[KnownSkip],
 ) -> None:
-    assert kind.of_json({"device": 1, "color": "red"}) is None
+    assert kind.of_json({"device": 1}) is None
+    assert kind.of_json({"reader": READER, "device": 1, "color": "red"}) is None
+
+
+def test_what_an_older_reader_found_is_read_again(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "Qwen3-4B-Q4_0.gguf")
+    found = discover([RootSpec(tmp_path, DIRECTORY)])
+    remembered = found.models[0].signature.as_json()
+
+    assert KnownFile.of_json(remembered) is not None
+    assert KnownFile.of_json(remembered | {"reader": READER - 1}) is None
 
 
 def test_what_is_remembered_goes_through_json(tmp_path: Path) -> None:
@@ -214,5 +224,5 @@ def test_what_is_remembered_goes_through_json(tmp_path: Path) -> None:
     found = discover([RootSpec(tmp_path, DIRECTORY)])
 
     (model,), (skip,) = found.models, found.known_skips.values()
-    assert KnownFile.of_json(asdict(model.signature)) == model.signature
-    assert KnownSkip.of_json(asdict(skip)) == skip
+    assert KnownFile.of_json(model.signature.as_json()) == model.signature
+    assert KnownSkip.of_json(skip.as_json()) == skip

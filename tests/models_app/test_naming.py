@@ -86,7 +86,7 @@ def test_shows_names_in_the_style_of_the_guide(filename: str, expected: str) -> 
 def test_the_repo_tells_two_names_apart() -> None:
     parts = parse_filename("Qwen3-4B-Q4_K_M.gguf")
 
-    shown = display_name(parts, is_thinking=False, repo_id="unsloth/Qwen3-4B-GGUF")
+    shown = display_name(parts, is_thinking=False, origin="unsloth/Qwen3-4B-GGUF")
 
     assert shown == "QWEN3 4.0B Q4_K_M [unsloth/Qwen3-4B-GGUF]"
 

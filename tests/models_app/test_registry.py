@@ -10,6 +10,7 @@ from pytest_django import Settings
 
 from models_app import registry
 from models_app.models import DiscoveredModel, ScanRoot
+from models_app.roots import sync_roots
 from tests.models_app.ggufs import TEXT_MODEL, write_gguf
 
 NODE = "local"
@@ -150,7 +151,7 @@ def test_a_root_that_cannot_be_read_is_reported_and_the_others_are_scanned(
 @pytest.mark.django_db
 def test_a_root_that_a_person_disabled_is_not_scanned(hub: Path) -> None:
     write_gguf(hub / "Qwen3-4B-Q4_K_M.gguf")
-    registry.sync_roots(NODE)
+    sync_roots(NODE)
     ScanRoot.objects.update(is_enabled=False)
 
     registry.rescan(NODE)
@@ -162,11 +163,11 @@ def test_a_root_that_a_person_disabled_is_not_scanned(hub: Path) -> None:
 def test_a_root_goes_when_the_setting_drops_it_and_one_of_the_admin_stays(
     hub: Path, settings: Settings
 ) -> None:
-    registry.sync_roots(NODE)
+    sync_roots(NODE)
     ScanRoot.objects.create(node=NODE, path="/from/the/admin")
     settings.MODEL_SCAN_PATH = [hub.parent]
 
-    registry.sync_roots(NODE)
+    sync_roots(NODE)
 
     paths = set(ScanRoot.objects.values_list("path", flat=True))
     assert paths == {str(hub.parent), "/from/the/admin"}
@@ -177,10 +178,10 @@ def test_a_root_that_a_person_made_outlives_a_setting_that_named_it_too(
     hub: Path, settings: Settings
 ) -> None:
     ScanRoot.objects.create(node=NODE, path=str(hub), kind="gemma")
-    registry.sync_roots(NODE)
+    sync_roots(NODE)
     settings.MODEL_SCAN_PATH = [hub.parent]
 
-    registry.sync_roots(NODE)
+    sync_roots(NODE)
 
     assert ScanRoot.objects.get(path=str(hub)).kind == "gemma"
 
@@ -190,10 +191,10 @@ def test_a_root_that_the_setting_names_is_recognised_once_it_is_there(
     settings: Settings, tmp_path: Path
 ) -> None:
     settings.MODEL_SCAN_PATH = [tmp_path / "later"]
-    registry.sync_roots(NODE)
+    sync_roots(NODE)
     (tmp_path / "later" / "models--org--name").mkdir(parents=True)
 
-    registry.sync_roots(NODE)
+    sync_roots(NODE)
 
     assert ScanRoot.objects.get().kind == "huggingface"
 

@@ -3,8 +3,8 @@ from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
 
-from models_app.models import DiscoveryRules, ModelKind, Tier
-from models_app.rules import current_rules, retier, tier_of
+from models_app.models import DiscoveredModel, DiscoveryRules, ModelKind, Tier
+from models_app.rules import current_rules, rename, retier, save_overrides, tier_of
 from tests.conftest import MakeModel
 
 pytestmark = pytest.mark.django_db
@@ -95,3 +95,40 @@ def test_thresholds_that_overlap_are_refused_with_the_reason(admin_client: Clien
     response = admin_client.post(page, {"powerful_min": "4", "fast_max": "9"})
 
     assert "Powerful begins where fast ends, or above it." in response.content.decode()
+
+
+def test_a_word_on_whether_it_thinks_changes_its_name(make_model: MakeModel) -> None:
+    model = make_model(family="qwen", version="3", size_text="4p0b", quantization="Q4_0")
+    model.thinking_override = True
+
+    save_overrides([model])
+
+    model.refresh_from_db()
+    assert model.display_name == "QWEN3 4.0B (Reasoning) Q4_0"
+
+
+def test_two_models_that_would_read_the_same_show_what_tells_them_apart(
+    make_model: MakeModel,
+) -> None:
+    parts = {"family": "qwen", "version": "3", "size_text": "4p0b", "quantization": "Q4_0"}
+    by_repo = [make_model(name, repo_id=f"{name}/Qwen3", **parts) for name in ("one", "two")]
+    by_folder = [
+        make_model(name, file_path=f"/{name}/m.gguf", variant="vl", **parts) for name in "ab"
+    ]
+    by_id = [make_model(name, repo_id="o/same", variant="x", **parts) for name in "cd"]
+    alone = make_model("alone", repo_id="o/other", variant="y", **parts)
+
+    rename()
+
+    names = dict(DiscoveredModel.objects.values_list("pk", "display_name"))
+    assert names[by_repo[0].pk] == "QWEN3 4.0B Q4_0 [one/Qwen3]"
+    assert [names[model.pk] for model in by_folder] == [
+        "QWEN3 Vl 4.0B Q4_0 [a]",
+        "QWEN3 Vl 4.0B Q4_0 [b]",
+    ]
+    assert [names[m.pk] for m in by_id] == [f"QWEN3 X 4.0B Q4_0 [{m.model_id}]" for m in by_id]
+    assert names[alone.pk] == "QWEN3 Y 4.0B Q4_0"
+
+    by_repo[0].delete()
+    rename()
+    assert DiscoveredModel.objects.get(pk=by_repo[1].pk).display_name == "QWEN3 4.0B Q4_0"

@@ -45,7 +45,7 @@ def test_a_scan_that_was_killed_is_seen_and_the_next_one_carries_on(
         raise SystemExit  # no `except Exception` sees it, as none sees a kill -9
 
     with monkeypatch.context() as patched:
-        patched.setattr(registry, "_update", die)
+        patched.setattr(registry, "give_ports", die)
         with pytest.raises(SystemExit):
             registry.rescan(NODE)
     registry.rescan(NODE)

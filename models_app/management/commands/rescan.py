@@ -25,15 +25,22 @@ class Command(BaseCommand):
             "--queue", action="store_true", help="Have the node's worker scan, and wait for it."
         )
 
+        parser.add_argument(
+            "--prune",
+            action="store_true",
+            help="Remove the rows of models that have gone, with their overrides and notes.",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         console = Console(stderr=options["json"], highlight=False)
+        node, prune = settings.MAGI_NODE, options["prune"]
         try:
             if options["queue"]:
-                report = self._queued(console)
+                report = self._queued(console, node, prune=prune)
             elif options["json"]:
-                report = registry.rescan(settings.MAGI_NODE).as_json()
+                report = registry.rescan(node, prune=prune).as_json()
             else:
-                report = scan_with_progress(console, settings.MAGI_NODE).as_json()
+                report = scan_with_progress(console, node, prune=prune).as_json()
         except ModelsError as error:
             raise CommandError(str(error)) from error
         if options["json"]:
@@ -41,10 +48,9 @@ class Command(BaseCommand):
         else:
             show_report(console, report)
 
-    def _queued(self, console: Console) -> dict[str, Any]:
-        node = settings.MAGI_NODE
+    def _queued(self, console: Console, node: str, *, prune: bool) -> dict[str, Any]:
         require_worker(node)
-        result = enqueue(tasks.rescan, node, node=node)
+        result = enqueue(tasks.rescan, node, prune, node=node)
         with console.status(f"The worker of node {node} is scanning"):
             done = is_done_within(result, QUEUE_TIMEOUT_S)
         if not done or result.failed():
