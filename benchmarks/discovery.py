@@ -79,7 +79,7 @@ def _measure(made: Cache, folder: Path, *, is_cold: bool) -> dict[str, Any]:
     from django.test.utils import CaptureQueriesContext  # noqa: PLC0415
 
     from models_app.discovery import HUGGINGFACE, RootSpec, discover  # noqa: PLC0415
-    from models_app.models import DiscoveredModel  # noqa: PLC0415
+    from models_app.models import DiscoveredModel, ScanMemory  # noqa: PLC0415
     from models_app.registry import rescan  # noqa: PLC0415
 
     def before() -> None:
@@ -89,6 +89,7 @@ def _measure(made: Cache, folder: Path, *, is_cold: bool) -> dict[str, Any]:
     def empty_registry() -> None:
         before()
         DiscoveredModel.objects.all().delete()
+        ScanMemory.objects.all().delete()
 
     roots = [RootSpec(made.root, HUGGINGFACE)]
     found = discover(roots)
