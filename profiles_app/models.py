@@ -1,9 +1,16 @@
-"""How models should be used: named profiles, of which one is active."""
+"""How models should be used: named profiles, of which one is active, and presets."""
 
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
 
 from models_app.models import Tier
+
+MAX_REPLICAS = 16
+
+
+def _between(low: float, high: float) -> list[MinValueValidator | MaxValueValidator]:
+    return [MinValueValidator(low), MaxValueValidator(high)]
 
 
 class Strategy(models.TextChoices):
@@ -12,28 +19,101 @@ class Strategy(models.TextChoices):
     RANDOM = "random", "Random"
 
 
+class Start(models.TextChoices):
+    """When the servers of a profile are launched."""
+
+    ACTIVATION = "activation", "When the profile is activated"
+    REQUEST = "request", "When a request names the model"
+
+
+class RestartPolicy(models.TextChoices):
+    UNLESS_STOPPED = "unless-stopped", "Unless somebody stopped it"
+    ON_FAILURE = "on-failure", "When it failed"
+    NEVER = "never", "Never"
+
+
+class Eviction(models.TextChoices):
+    """What gives way when a model does not fit into the memory budget."""
+
+    NEVER = "never", "Nothing: the launch is refused"
+    IDLE_LONGEST = "idle-longest", "The model that has been idle longest"
+
+
 class Profile(models.Model):
     """A named choice of models and of how requests find them.
 
-    `slug` is the file stem and the name in the API: `Fast Only` is `fast-only`.
+    `slug` is the file stem and the name in the API: `Fast Only` is `fast-only`. `yaml` is
+    the profile as somebody wrote it, with its comments, variables and `extends`; the other
+    columns are what it comes to. services.py keeps the two together, and a version of each
+    change.
     """
 
     name = models.CharField(max_length=100)
     slug = models.SlugField(max_length=100, unique=True)
     description = models.TextField(blank=True)
     is_active = models.BooleanField(default=False, editable=False)
+    extends = models.ForeignKey(
+        "self",
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="children",
+        help_text="What this profile does not say is as that one has it.",
+    )
 
     two_stage_enabled = models.BooleanField(default=False)
     two_stage_stage1_tier = models.CharField(max_length=16, choices=Tier, default=Tier.BALANCED)
     two_stage_stage2_tier = models.CharField(max_length=16, choices=Tier, default=Tier.POWERFUL)
-    two_stage_stage1_max_tokens = models.PositiveIntegerField(default=500)
+    two_stage_stage1_max_tokens = models.PositiveIntegerField(
+        default=500, validators=[MinValueValidator(1)]
+    )
 
     load_balancing_enabled = models.BooleanField(default=True)
     load_balancing_strategy = models.CharField(
         max_length=16, choices=Strategy, default=Strategy.ROUND_ROBIN
     )
-    health_check_interval = models.PositiveIntegerField(default=30, help_text="Seconds.")
+    health_check_interval = models.PositiveIntegerField(
+        default=30, validators=[MinValueValidator(1)], help_text="Seconds."
+    )
 
+    start = models.CharField(max_length=16, choices=Start, default=Start.ACTIVATION)
+    idle_ttl_seconds = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="A server without a request for so long is stopped. Empty: never.",
+    )
+    drain_seconds = models.PositiveIntegerField(
+        default=30, help_text="How long requests in flight may take before a stop."
+    )
+    restart_policy = models.CharField(
+        max_length=16, choices=RestartPolicy, default=RestartPolicy.UNLESS_STOPPED
+    )
+    queue_limit = models.PositiveIntegerField(
+        default=64, help_text="Requests that wait for one model; the next is refused."
+    )
+    queue_wait_seconds = models.PositiveIntegerField(
+        default=60, help_text="How long a request may wait."
+    )
+    memory_budget_mib = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="MiB for all servers together, by estimate. Empty: what the machine has.",
+    )
+    eviction = models.CharField(max_length=16, choices=Eviction, default=Eviction.NEVER)
+    preset = models.CharField(
+        max_length=64, blank=True, help_text="Sampling preset of requests that name none."
+    )
+    run_settings = models.JSONField(
+        default=dict, blank=True, help_text="llama-server's, for every model of the profile."
+    )
+
+    yaml = models.TextField(blank=True, editable=False, help_text="As somebody wrote it.")
+    file_hash = models.CharField(
+        max_length=64, blank=True, editable=False, help_text="Of its file, when last seen."
+    )
+    version = models.PositiveIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -53,6 +133,13 @@ class Profile(models.Model):
                 name="profile_stage1_max_tokens_gte_1",
                 violation_error_message="The first stage needs at least one token.",
             ),
+            models.CheckConstraint(
+                condition=Q(load_balancing_strategy__in=Strategy.values)
+                & Q(start__in=Start.values)
+                & Q(restart_policy__in=RestartPolicy.values)
+                & Q(eviction__in=Eviction.values),
+                name="profile_choices_known",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -65,6 +152,17 @@ class ProfileMember(models.Model):
     profile = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="members")
     model_id = models.CharField(max_length=200)
     position = models.PositiveIntegerField(default=0, help_text="Lowest first.")
+    tier_override = models.CharField(
+        max_length=16, choices=Tier, blank=True, help_text="In this profile."
+    )
+    replicas = models.PositiveSmallIntegerField(
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_REPLICAS)],
+        help_text="Servers that share its requests.",
+    )
+    run_settings = models.JSONField(
+        default=dict, blank=True, help_text="llama-server's, for this model in this profile."
+    )
 
     class Meta:
         ordering = ["profile", "position", "id"]
@@ -73,7 +171,12 @@ class ProfileMember(models.Model):
                 fields=["profile", "model_id"],
                 name="member_profile_model_unique",
                 violation_error_message="The profile enables this model already.",
-            )
+            ),
+            models.CheckConstraint(
+                condition=Q(replicas__gte=1) & Q(replicas__lte=MAX_REPLICAS),
+                name="member_replicas_in_range",
+                violation_error_message=f"A model has 1 to {MAX_REPLICAS} replicas.",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -103,6 +206,134 @@ class TierRule(models.Model):
                 name="tierrule_max_score_gte_0",
                 violation_error_message="A score is 0 or more.",
             ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ProfileVersion(models.Model):
+    """What a profile was after a change. It outlives the profile."""
+
+    slug = models.SlugField(max_length=100, editable=False)
+    number = models.PositiveIntegerField(editable=False)
+    yaml = models.TextField(editable=False)
+    document = models.JSONField(editable=False, help_text="What the YAML came to.")
+    summary = models.TextField(editable=False, help_text="What was changed.")
+    author = models.CharField(max_length=150, editable=False, help_text="Who did it.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["slug", "-number"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["slug", "number"], name="version_slug_number_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.slug} version {self.number}"
+
+
+class BaseRunSettings(models.Model):
+    """What every llama-server is given, unless its model or profile says else. One row."""
+
+    run_settings = models.JSONField(
+        default=dict, blank=True, help_text="On top of what MAGI gives by itself."
+    )
+
+    class Meta:
+        verbose_name = verbose_name_plural = "base run settings"
+        constraints = [
+            models.CheckConstraint(condition=Q(pk=1), name="baserunsettings_one_row")
+        ]
+
+    def __str__(self) -> str:
+        return "Base run settings"
+
+
+class ModelRunSettings(models.Model):
+    """What llama-server is given for one model, in every profile."""
+
+    model_id = models.CharField(max_length=200, unique=True)
+    run_settings = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        ordering = ["model_id"]
+        verbose_name = verbose_name_plural = "run settings of a model"
+
+    def __str__(self) -> str:
+        return self.model_id
+
+
+class SamplingPreset(models.Model):
+    """How a model chooses its words. What is empty is left to llama-server.
+
+    Source of the names: POST /completion, tools/server/README.md of llama.cpp.
+    """
+
+    name = models.SlugField(max_length=64, unique=True)
+    description = models.CharField(max_length=300, blank=True)
+    use_case = models.CharField(max_length=200, blank=True)
+    max_tokens = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)]
+    )
+    temperature = models.FloatField(null=True, blank=True, validators=_between(0, 2))
+    top_p = models.FloatField(null=True, blank=True, validators=_between(0, 1))
+    top_k = models.PositiveIntegerField(null=True, blank=True, help_text="0: no limit.")
+    min_p = models.FloatField(null=True, blank=True, validators=_between(0, 1))
+    repeat_penalty = models.FloatField(null=True, blank=True, validators=_between(0, 10))
+    seed = models.BigIntegerField(
+        null=True, blank=True, validators=_between(-1, 2**32 - 1), help_text="-1: random."
+    )
+    stop = models.JSONField(default=list, blank=True, help_text="Texts that end an answer.")
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(temperature__isnull=True)
+                | (Q(temperature__gte=0) & Q(temperature__lte=2)),
+                name="preset_temperature_in_range",
+                violation_error_message="A temperature is 0 to 2.",
+            ),
+            models.CheckConstraint(
+                condition=Q(top_p__isnull=True) | (Q(top_p__gte=0) & Q(top_p__lte=1)),
+                name="preset_top_p_in_range",
+                violation_error_message="top_p is 0 to 1.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ModelPreset(models.Model):
+    """A model that a TOML file of gemma-cli names: weights and, for gemma.cpp, a tokenizer."""
+
+    name = models.CharField(max_length=100, unique=True)
+    weights = models.CharField(max_length=1024, help_text="Path of the weights.")
+    tokenizer = models.CharField(max_length=1024, blank=True, help_text="Path of the *.spm.")
+    format = models.CharField(max_length=32, blank=True, help_text="sfp, bf16, f32, nuq…")
+    size_gb = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0)])
+    avg_tokens_per_sec = models.FloatField(
+        null=True, blank=True, validators=[MinValueValidator(0)]
+    )
+    quality = models.CharField(max_length=32, blank=True, help_text="high, medium, fast")
+    use_case = models.CharField(max_length=300, blank=True)
+    context_length = models.PositiveIntegerField(default=8192, help_text="Tokens.")
+    min_ram_gb = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0)])
+    is_default = models.BooleanField(default=False)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["is_default"],
+                condition=Q(is_default=True),
+                name="modelpreset_one_default",
+                violation_error_message="Another model is the default.",
+            )
         ]
 
     def __str__(self) -> str:
