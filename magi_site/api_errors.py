@@ -8,14 +8,31 @@ from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from models_app.errors import NoWorkerError, QueueUnavailableError
-from profiles_app.errors import ProfileNotFoundError
+from models_app.errors import NoWorkerError, QueueUnavailableError, UnknownModelError
+from profiles_app.errors import (
+    NoActiveProfileError,
+    ProfileChangedError,
+    ProfileExistsError,
+    ProfileInUseError,
+    ProfileInvalidError,
+    ProfileNotActivatedError,
+    ProfileNotFoundError,
+    VersionNotFoundError,
+)
 from servers_app.errors import NoFreePortError, NotLaunchableError
 
 STATUS_CODES: Mapping[type[Exception], int] = {
     NoWorkerError: status.HTTP_503_SERVICE_UNAVAILABLE,
     QueueUnavailableError: status.HTTP_503_SERVICE_UNAVAILABLE,
+    UnknownModelError: status.HTTP_404_NOT_FOUND,
+    NoActiveProfileError: status.HTTP_404_NOT_FOUND,
     ProfileNotFoundError: status.HTTP_404_NOT_FOUND,
+    VersionNotFoundError: status.HTTP_404_NOT_FOUND,
+    ProfileInvalidError: status.HTTP_400_BAD_REQUEST,
+    ProfileExistsError: status.HTTP_409_CONFLICT,
+    ProfileChangedError: status.HTTP_409_CONFLICT,
+    ProfileInUseError: status.HTTP_409_CONFLICT,
+    ProfileNotActivatedError: status.HTTP_409_CONFLICT,
     NoFreePortError: status.HTTP_503_SERVICE_UNAVAILABLE,
     NotLaunchableError: status.HTTP_409_CONFLICT,
 }

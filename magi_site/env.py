@@ -39,6 +39,20 @@ def env_paths(name: str, default: list[Path]) -> list[Path]:
     return [Path(part).expanduser().absolute() for part in parts] or default
 
 
+def env_names(name: str) -> tuple[str, ...]:
+    """Return the variable `name` as names of variables, separated by commas.
+
+    Raises:
+        ImproperlyConfigured: one of them is no name.
+    """
+    names = tuple(part.strip() for part in os.environ.get(name, "").split(",") if part.strip())
+    for part in names:
+        if not part.isidentifier():
+            msg = f"{name}: {part!r} is no name of a variable; separate names by commas."
+            raise ImproperlyConfigured(msg)
+    return names
+
+
 def env_int(name: str, default: int, *, minimum: int, maximum: int) -> int:
     """Return the variable `name` as a whole number within the bounds.
 

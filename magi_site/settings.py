@@ -11,7 +11,7 @@ import dotenv
 
 from magi_site.database import database_from_url
 from magi_site.datadir import broker_url, ensure_secret_key, runtime_dir
-from magi_site.env import env_bool, env_choice, env_int, env_path, env_paths, env_str
+from magi_site.env import env_bool, env_choice, env_int, env_names, env_path, env_paths, env_str
 
 django_stubs_ext.monkeypatch()
 
@@ -29,6 +29,7 @@ MAGI_API_AUTH = env_choice("MAGI_API_AUTH", "auto", choices=("auto", "required",
 # -- models, profiles, servers: the guide's names
 MAGI_PROFILE = env_str("MAGI_PROFILE", "")  # empty: the active profile, else `development`
 MAGI_PROFILES_DIR = env_path("MAGI_PROFILES_DIR", BASE_DIR / "config" / "profiles")
+MAGI_PROFILE_VARIABLES = env_names("MAGI_PROFILE_VARIABLES")  # that profiles may use
 MODEL_SCAN_PATH = env_paths("MODEL_SCAN_PATH", [])  # empty: the Hugging Face cache
 MAGI_WATCH = env_bool("MAGI_WATCH", default=False)
 MODEL_PORT_RANGE_START = env_int("MODEL_PORT_RANGE_START", 8080, minimum=1, maximum=65535)

@@ -92,9 +92,10 @@ def real_path(file: ScannedFile, folders: dict[str, str]) -> Path:
         folder, name = os.path.split(os.path.join(folder, target))  # noqa: PTH118
     if folder not in folders:
         folders[folder] = os.path.realpath(folder)
-    path = Path(folders[folder], name)
+    path = f"{folders[folder]}/{name}"
     # A link to a link is rare, and has its way to go.
-    return path.resolve() if file.is_link and path.is_symlink() else path
+    is_further = file.is_link and os.path.islink(path)  # noqa: PTH114
+    return Path(os.path.realpath(path) if is_further else path)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -1,19 +1,29 @@
 """PROFILE, as the API and the YAML files have it: shapes, bounds and defaults.
 
-The defaults are those of the profile documents (seeds 000 and 001).
+The defaults are those of the profile documents (seeds 000 and 001), and for what those do
+not have the database's.
 """
 
+import difflib
 import math
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from django.db import transaction
+from django.utils.text import slugify
 from rest_framework import serializers
+from rest_framework.settings import api_settings
 
 from models_app.models import Tier
-from profiles_app.models import Profile, ProfileMember, Strategy, TierRule
+from profiles_app.document import Document
+from profiles_app.models import MAX_REPLICAS, Eviction, RestartPolicy, Start, Strategy
+from profiles_app.runsettings import check
 
 MAX_INTEGER = 2**31 - 1  # what a PositiveIntegerField holds
+MAX_MODELS = 1000
 NO_LIMIT = {math.inf, "inf", ".inf"}
+# Nothing that forges a line of a log, a path, or a name on a screen.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 DEFAULT_TIERS: tuple[dict[str, Any], ...] = (
     {"name": Tier.FAST, "max_score": 3.0, "expected_time_seconds": 2},
@@ -23,9 +33,11 @@ DEFAULT_TIERS: tuple[dict[str, Any], ...] = (
 
 
 class FiniteFloatField(serializers.FloatField):
-    """A number: neither NaN, which passes every bound, nor infinite."""
+    """A number: neither NaN, which passes every bound, nor infinite, nor a truth value."""
 
     def to_internal_value(self, data: Any) -> float:
+        if isinstance(data, bool):
+            self.fail("invalid")
         value = float(super().to_internal_value(data))
         if not math.isfinite(value):
             self.fail("invalid")
@@ -41,80 +53,214 @@ class ScoreLimitField(FiniteFloatField):
         )
 
 
-class TierRuleSerializer(serializers.Serializer[Any]):
+class WholeNumberField(serializers.IntegerField):
+    def to_internal_value(self, data: Any) -> int:
+        if isinstance(data, bool):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class TextField(serializers.CharField):
+    """Text that can be shown, in several lines if `is_long`."""
+
+    def __init__(self, *, is_long: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.is_long = is_long
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        if _UNPRINTABLE.search(
+            text.replace("\n", "").replace("\t", "") if self.is_long else text
+        ):
+            msg = "It has control characters."
+            raise serializers.ValidationError(msg)
+        return text
+
+
+class RunSettingsField(serializers.JSONField):
+    """llama-server's settings, only those that somebody set; runsettings.py knows them."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        cleaned, problems = check({} if data is None else data)
+        if problems:
+            by_path: dict[str, list[str]] = {}
+            for path, text in problems:
+                by_path.setdefault(path or api_settings.NON_FIELD_ERRORS_KEY, []).append(text)
+            raise serializers.ValidationError(by_path)
+        return cleaned
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """A mapping in which an unknown key is an error: a typing error would else do nothing."""
+
+    ignored: tuple[str, ...] = ()  # keys that an answer has and a request need not drop
+
+    def to_internal_value(self, data: Any) -> Any:
+        unknown = {}
+        if isinstance(data, Mapping):
+            unknown = {
+                key: _unknown(str(key), self.fields) for key in data if not self._has(key)
+            }
+        try:
+            values = super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            if unknown and isinstance(error.detail, dict):
+                raise serializers.ValidationError({**error.detail, **unknown}) from error
+            raise
+        if unknown:
+            raise serializers.ValidationError(unknown)
+        return values
+
+    def _has(self, key: object) -> bool:
+        return key in self.fields or key in self.ignored
+
+
+def _unknown(key: str, known: Mapping[str, Any]) -> list[str]:
+    near = difflib.get_close_matches(key, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}."
+    return [f"Unknown; {hint}"]
+
+
+class TierRuleSerializer(StrictSerializer):
     name = serializers.ChoiceField(choices=Tier.choices)
     max_score = ScoreLimitField(allow_null=True, default=None, min_value=0, max_value=1e9)
     expected_time_seconds = FiniteFloatField(default=5, min_value=0, max_value=1e9)
-    description = serializers.CharField(default="", allow_blank=True, max_length=200)
+    description = TextField(default="", allow_blank=True, max_length=200)
 
 
-class TwoStageSerializer(serializers.Serializer[Any]):
+class TwoStageSerializer(StrictSerializer):
     enabled = serializers.BooleanField(default=False)
-    stage1_tier = serializers.ChoiceField(choices=Tier.choices, default=Tier.BALANCED)
-    stage2_tier = serializers.ChoiceField(choices=Tier.choices, default=Tier.POWERFUL)
-    stage1_max_tokens = serializers.IntegerField(
-        default=500, min_value=1, max_value=MAX_INTEGER
-    )
+    stage1_tier = serializers.ChoiceField(choices=Tier.choices, default=Tier.BALANCED.value)
+    stage2_tier = serializers.ChoiceField(choices=Tier.choices, default=Tier.POWERFUL.value)
+    stage1_max_tokens = WholeNumberField(default=500, min_value=1, max_value=MAX_INTEGER)
 
 
-class LoadBalancingSerializer(serializers.Serializer[Any]):
+class LoadBalancingSerializer(StrictSerializer):
     enabled = serializers.BooleanField(default=True)
-    strategy = serializers.ChoiceField(choices=Strategy.choices, default=Strategy.ROUND_ROBIN)
-    health_check_interval = serializers.IntegerField(
+    strategy = serializers.ChoiceField(
+        choices=Strategy.choices, default=Strategy.ROUND_ROBIN.value
+    )
+    health_check_interval = WholeNumberField(
         default=30, min_value=1, max_value=MAX_INTEGER, help_text="Seconds."
     )
 
 
-class ProfileSerializer(serializers.Serializer[Profile]):
-    """Pass `slug` to `save`: the name of a file decides it, not the name inside."""
-
-    name = serializers.CharField(max_length=100)
-    description = serializers.CharField(default="", allow_blank=True)
-    enabled_models = serializers.ListField(
-        child=serializers.CharField(max_length=200), default=list
+class LifecycleSerializer(StrictSerializer):
+    start = serializers.ChoiceField(choices=Start.choices, default=Start.ACTIVATION.value)
+    idle_ttl_seconds = WholeNumberField(
+        default=None, allow_null=True, min_value=1, max_value=MAX_INTEGER
     )
-    tier_config = TierRuleSerializer(many=True, required=False)
-    two_stage = TwoStageSerializer(required=False)
-    load_balancing = LoadBalancingSerializer(required=False)
+    drain_seconds = WholeNumberField(default=30, min_value=0, max_value=86_400)
+    restart_policy = serializers.ChoiceField(
+        choices=RestartPolicy.choices, default=RestartPolicy.UNLESS_STOPPED.value
+    )
 
-    def validate_tier_config(self, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        names = [tier["name"] for tier in value]
-        if len(set(names)) != len(names):
-            msg = f"A tier stands there twice: {', '.join(names)}."
+
+class QueueSerializer(StrictSerializer):
+    limit = WholeNumberField(default=64, min_value=0, max_value=100_000)
+    wait_seconds = WholeNumberField(default=60, min_value=0, max_value=86_400)
+
+
+class MemorySerializer(StrictSerializer):
+    budget_mib = WholeNumberField(
+        default=None, allow_null=True, min_value=1, max_value=MAX_INTEGER
+    )
+    eviction = serializers.ChoiceField(choices=Eviction.choices, default=Eviction.NEVER.value)
+
+
+class MemberSerializer(StrictSerializer):
+    """A model of a profile: its id alone, or a mapping."""
+
+    model_id = TextField(max_length=200)
+    tier = serializers.ChoiceField(choices=Tier.choices, allow_null=True, default=None)
+    replicas = WholeNumberField(default=1, min_value=1, max_value=MAX_REPLICAS)
+    run_settings = RunSettingsField(default=dict)
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, str | int | float) and not isinstance(data, bool):
+            data = {"model_id": str(data)}
+        values = super().to_internal_value(data)
+        plain: dict[str, Any] = {"tier": None, "replicas": 1, "run_settings": {}}
+        said = {key: value for key, value in values.items() if plain.get(key) != value}
+        return values["model_id"] if set(said) == {"model_id"} else said
+
+
+class ProfileSerializer(StrictSerializer):
+    """A whole profile; `validated_data` is a document with every default filled in."""
+
+    ignored = ("slug", "is_active", "version", "file_state", "created_at", "updated_at")
+
+    name = TextField(max_length=100)
+    description = TextField(default="", allow_blank=True, max_length=5000, is_long=True)
+    extends = serializers.SlugField(max_length=100, allow_null=True, default=None)
+    enabled_models = MemberSerializer(many=True, default=list)
+    tier_config = TierRuleSerializer(many=True, default=None, allow_null=True)
+    two_stage = TwoStageSerializer(default=None, allow_null=True)
+    load_balancing = LoadBalancingSerializer(default=None, allow_null=True)
+    lifecycle = LifecycleSerializer(default=None, allow_null=True)
+    queue = QueueSerializer(default=None, allow_null=True)
+    memory = MemorySerializer(default=None, allow_null=True)
+    preset = serializers.SlugField(max_length=64, allow_null=True, default=None)
+    run_settings = RunSettingsField(default=dict)
+
+    def validate_name(self, value: str) -> str:
+        if not slugify(value):
+            msg = "A name needs a letter or a digit: its file is named after it."
+            raise serializers.ValidationError(msg)
+        if "/" in value or "\\" in value or value.startswith("."):
+            msg = "A name has no slash, no backslash and no dot in front: it is no path."
             raise serializers.ValidationError(msg)
         return value
 
-    def validate_enabled_models(self, value: list[str]) -> list[str]:
-        return list(dict.fromkeys(value))
+    def validate_tier_config(self, value: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+        if value is None:
+            return [_filled(TierRuleSerializer(), tier) for tier in DEFAULT_TIERS]
+        names = [tier["name"] for tier in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            msg = f"A tier stands there twice: {', '.join(twice)}."
+            raise serializers.ValidationError(msg)
+        return [dict(tier) for tier in value]
 
-    @transaction.atomic
-    def create(self, validated_data: dict[str, Any]) -> Profile:
-        two_stage = _defaults(TwoStageSerializer()) | validated_data.get("two_stage", {})
-        balancing = _defaults(LoadBalancingSerializer()) | validated_data.get(
-            "load_balancing", {}
-        )
-        profile = Profile.objects.create(
-            slug=validated_data["slug"],
-            name=validated_data["name"],
-            description=validated_data["description"],
-            two_stage_enabled=two_stage["enabled"],
-            two_stage_stage1_tier=two_stage["stage1_tier"],
-            two_stage_stage2_tier=two_stage["stage2_tier"],
-            two_stage_stage1_max_tokens=two_stage["stage1_max_tokens"],
-            load_balancing_enabled=balancing["enabled"],
-            load_balancing_strategy=balancing["strategy"],
-            health_check_interval=balancing["health_check_interval"],
-        )
-        ProfileMember.objects.bulk_create(
-            ProfileMember(profile=profile, model_id=model_id, position=position)
-            for position, model_id in enumerate(validated_data["enabled_models"])
-        )
-        TierRule.objects.bulk_create(
-            TierRule(profile=profile, position=position, **tier)
-            for position, tier in enumerate(validated_data.get("tier_config", DEFAULT_TIERS))
-        )
-        return profile
+    def validate_enabled_models(self, value: list[Any]) -> list[Any]:
+        if len(value) > MAX_MODELS:
+            msg = f"A profile enables at most {MAX_MODELS:,} models."
+            raise serializers.ValidationError(msg)
+        members: dict[str, Any] = {}
+        for member in value:
+            model_id = member if isinstance(member, str) else member["model_id"]
+            if members.setdefault(model_id, member) != member:
+                msg = f"{model_id} stands there twice, with different settings."
+                raise serializers.ValidationError(msg)
+        return list(members.values())
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        for name, field in self.fields.items():
+            if isinstance(field, StrictSerializer):
+                attrs[name] = _filled(field, attrs[name] or {})
+        return attrs
 
 
-def _defaults(serializer: serializers.Serializer[Any]) -> dict[str, Any]:
-    return {name: field.default for name, field in serializer.fields.items()}
+def defaults() -> Document:
+    """Return what a profile is of which nothing but a name is said."""
+    serializer = ProfileSerializer(data={"name": "x"})
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
+
+
+def problems_of(errors: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, str]]:
+    """Yield path and sentence of each of DRF's nested errors."""
+    if isinstance(errors, Mapping):
+        for key, value in errors.items():
+            is_here = key == api_settings.NON_FIELD_ERRORS_KEY
+            yield from problems_of(value, path if is_here else (*path, key))
+    elif isinstance(errors, list | tuple):
+        for index, value in enumerate(errors):
+            # A list of mappings has one for each item, empty for those that are right.
+            here = (*path, index) if isinstance(value, Mapping | list) else path
+            yield from problems_of(value, here)
+    else:
+        yield path, str(errors)
+
+
+def _filled(serializer: serializers.Serializer[Any], values: Mapping[str, Any]) -> Document:
+    return {name: values.get(name, field.default) for name, field in serializer.fields.items()}

@@ -1,19 +1,36 @@
-"""Changes to profiles. What an activation does to servers is servers_app's."""
+"""Changes to profiles: each is checked whole, saved at once, and leaves a version.
 
-import logging
-from pathlib import Path
+What an activation does to servers is servers_app's.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from rest_framework.settings import api_settings
+from django.db.models import Max
+from django.utils.text import slugify
 
-from profiles_app.errors import ProfileFileError, ProfileNotFoundError
-from profiles_app.models import Profile, TierRule
-from profiles_app.profilefile import read_profile_file
-from profiles_app.serializers import DEFAULT_TIERS, ProfileSerializer
-
-log = logging.getLogger(__name__)
+from models_app.events import PROFILE, publish
+from profiles_app.document import Document, changes, flat, written
+from profiles_app.errors import (
+    NoActiveProfileError,
+    Problem,
+    ProfileChangedError,
+    ProfileExistsError,
+    ProfileInUseError,
+    ProfileInvalidError,
+    ProfileNotFoundError,
+    VersionNotFoundError,
+)
+from profiles_app.models import Profile, ProfileVersion
+from profiles_app.reading import find_parent, read_profile
+from profiles_app.rows import as_document, write_rows
+from profiles_app.serializers import ProfileSerializer, defaults, problems_of
+from profiles_app.variables import path_text
+from profiles_app.yamltext import YamlProblemError, read_yaml, rewrite_yaml
 
 DEFAULT_PROFILE = "development"
 
@@ -25,10 +42,26 @@ def get_profile(name: str) -> Profile:
         ProfileNotFoundError: there is none; the message lists those there are.
     """
     try:
-        return Profile.objects.get(slug=name)
+        return Profile.objects.select_related("extends").get(slug=name)
     except Profile.DoesNotExist as error:
         available = list(Profile.objects.values_list("slug", flat=True))
         raise ProfileNotFoundError(name, available) from error
+
+
+def active_profile() -> Profile | None:
+    return Profile.objects.select_related("extends").filter(is_active=True).first()
+
+
+def require_active_profile() -> Profile:
+    """Return the active profile.
+
+    Raises:
+        NoActiveProfileError: none has been activated yet.
+    """
+    profile = active_profile()
+    if profile is None:
+        raise NoActiveProfileError(list(Profile.objects.values_list("slug", flat=True)))
+    return profile
 
 
 def profile_to_load() -> Profile:
@@ -39,7 +72,7 @@ def profile_to_load() -> Profile:
     """
     if settings.MAGI_PROFILE:
         return get_profile(settings.MAGI_PROFILE)
-    return Profile.objects.filter(is_active=True).first() or get_profile(DEFAULT_PROFILE)
+    return active_profile() or get_profile(DEFAULT_PROFILE)
 
 
 @transaction.atomic
@@ -51,53 +84,271 @@ def make_active(profile: Profile) -> None:
     profile.is_active = True
 
 
-def add_default_tiers(profile: Profile) -> None:
-    """Give a new profile the three tiers of the guide."""
-    TierRule.objects.bulk_create(
-        TierRule(profile=profile, position=position, **tier)
-        for position, tier in enumerate(DEFAULT_TIERS)
-    )
+def slug_of(name: str) -> str:
+    """Return the file stem for a profile's name.
 
-
-def import_new_profiles(folder: Path) -> list[ProfileFileError]:
-    """Import every `*.yaml` of `folder` that is no profile yet; return what was not one.
-
-    A profile that is there is left alone, so that a person's changes are never lost.
+    >>> slug_of("My Custom Profile")
+    'my-custom-profile'
     """
-    known = set(Profile.objects.values_list("slug", flat=True))
+    return slugify(name)[:100]
+
+
+@transaction.atomic
+def save_yaml(
+    text: str,
+    *,
+    slug: str = "",
+    author: str = "",
+    seen: int | None = None,
+    is_new: bool = False,
+    is_file: bool = False,
+) -> Profile:
+    """Make or change the profile `slug` to what a YAML text says; every letter is kept.
+
+    Args:
+        slug: of the profile; without it, the name in the text says which.
+        author: who did it, for its version.
+        seen: the version that the change was made of; None for whichever there is.
+        is_new: refuse to change one that is there.
+        is_file: whether the text is that of the profile's file.
+
+    Raises:
+        ProfileExistsError: it is there, and should be new.
+        ProfileInvalidError: the text is no profile; nothing has changed.
+        ProfileChangedError: the profile is not the version seen any more.
+    """
+    slug = slug or slug_in(text)
+    profile = _lock(slug, seen)
+    if is_new and profile is not None:
+        raise ProfileExistsError(slug)
+    return _store(profile or Profile(slug=slug), text, author=author, is_file=is_file)
+
+
+@transaction.atomic
+def save_document(
+    document: Mapping[str, Any],
+    *,
+    slug: str = "",
+    author: str = "",
+    seen: int | None = None,
+    is_new: bool = False,
+) -> Profile:
+    """Make or change a profile to a whole document; its text keeps what does not change.
+
+    Args: as save_yaml takes them.
+
+    Raises: as save_yaml.
+    """
+    slug = slug or slug_of(str(document.get("name", "")))
+    profile = _lock(slug, seen)
+    if is_new and profile is not None:
+        raise ProfileExistsError(slug)
+    parent, why_not = find_parent(document.get("extends"), slug)
+    serializer = ProfileSerializer(data=dict(document))
+    problems = [Problem(None, "extends", why_not)] if why_not else []
+    if not serializer.is_valid():
+        problems += [
+            Problem(None, path_text(path), message)
+            for path, message in problems_of(serializer.errors)
+        ]
+    if problems:
+        raise ProfileInvalidError(problems)
+    wanted = serializer.validated_data
+    text = compose(profile, wanted, parent)
+    if read_profile(text, slug=slug).document != wanted:
+        # What stands in the old text means something else under another parent.
+        text = rewrite_yaml("", written(wanted, base={}))
+    return _store(profile or Profile(slug=slug), text, author=author)
+
+
+@transaction.atomic
+def save_rows(profile: Profile, *, author: str = "") -> Profile:
+    """Take over what a form has written into a profile's rows, as save_document would.
+
+    Raises:
+        ProfileInvalidError: the rows are no profile.
+    """
+    document = as_document(profile)
+    serializer = ProfileSerializer(data=document)
+    if not serializer.is_valid():
+        raise ProfileInvalidError(
+            [Problem(None, path_text(p), text) for p, text in problems_of(serializer.errors)]
+        )
+    before = None
+    if profile.yaml:
+        before = read_profile(profile.yaml, slug=profile.slug).document
+    text = compose(profile, serializer.validated_data, profile.extends, before=before)
+    return _store(profile, text, author=author, before=before or {})
+
+
+@transaction.atomic
+def change_members(
+    profile: Profile, *, add: Sequence[str] = (), remove: Sequence[str] = (), author: str = ""
+) -> Profile:
+    """Enable models in a profile, behind those it enables already, and disable others."""
+    document = as_document(profile)
+    members = [m for m in document["enabled_models"] if _id_of(m) not in remove]
+    there = {_id_of(member) for member in members}
+    document["enabled_models"] = [*members, *(id_ for id_ in add if id_ not in there)]
+    return save_document(document, slug=profile.slug, author=author)
+
+
+def compose(
+    profile: Profile | None,
+    document: Document,
+    parent: Profile | None,
+    *,
+    before: Document | None = None,
+) -> str:
+    """Return the text that comes to `document`: the profile's own, where it can stay.
+
+    Args:
+        before: what the profile's text comes to; without it, what its rows do.
+    """
+    base = as_document(parent) if parent else defaults()
+    text = profile.yaml if profile else ""
+    if profile is None or not text:
+        return rewrite_yaml("", written(document, base=base))
+    raw = read_yaml(text).data
+    before = before or as_document(profile)
+    return rewrite_yaml(text, written(document, base=base, before=before, text=raw))
+
+
+@transaction.atomic
+def roll_back(slug: str, number: int, *, author: str = "") -> Profile:
+    """Make a profile what it was in version `number`, as a new version; it may be deleted.
+
+    Raises:
+        ProfileNotFoundError: there is no profile of that name, and never was.
+        VersionNotFoundError: it has no such version.
+        ProfileInvalidError: that version is no profile any more: what it extends has gone.
+    """
+    versions = ProfileVersion.objects.filter(slug=slug)
+    version = versions.filter(number=number).first()
+    if version is None:
+        newest = versions.aggregate(newest=Max("number"))["newest"] or get_profile(slug).version
+        raise VersionNotFoundError(slug, number, newest)
+    profile = _lock(slug, None) or Profile(slug=slug)
+    summary = f"rolled back to version {number}"
+    return _store(profile, version.yaml, author=author, summary=summary)
+
+
+@transaction.atomic
+def delete_profile(profile: Profile, *, author: str = "") -> None:
+    """Delete a profile; its versions stay.
+
+    Raises:
+        ProfileInUseError: it is the active one, or others extend it.
+    """
+    locked = Profile.objects.select_for_update().get(pk=profile.pk)
+    if locked.is_active:
+        msg = f"Profile '{locked.slug}' is active. Activate another one, then delete it."
+        raise ProfileInUseError(msg)
+    if children := list(locked.children.values_list("slug", flat=True)):
+        msg = (
+            f"Profile '{locked.slug}' is extended by {', '.join(children)}. Change them first."
+        )
+        raise ProfileInUseError(msg)
+    _keep_version(locked, "deleted", author)
+    locked.delete()
+    _tell(locked.slug)
+
+
+def refresh_variables() -> list[ProfileInvalidError]:
+    """Read profiles with `${VARIABLES}` anew, for what those are now.
+
+    Returns:
+        what is wrong with those that keep their old values.
+    """
     errors = []
-    for path in sorted(folder.glob("*.yaml")):
-        if path.stem in known:
-            continue
+    for profile in Profile.objects.filter(yaml__contains="${").select_related("extends"):
         try:
-            _import_profile(path)
-        except ProfileFileError as error:
-            log.warning("Profile file skipped: %s", error)
-            errors.append(error)
+            reading = read_profile(profile.yaml, slug=profile.slug)
+            if reading.document != as_document(profile):
+                with transaction.atomic():
+                    _store(profile, profile.yaml, author="", summary="variables have changed")
+        except ProfileInvalidError as error:
+            errors.append(ProfileInvalidError(error.problems, of=profile.slug))
     return errors
 
 
-def _import_profile(path: Path) -> Profile:
-    serializer = ProfileSerializer(data=read_profile_file(path))
-    if not serializer.is_valid():
-        raise ProfileFileError(path.name, "; ".join(_sentences(serializer.errors)))
-    return serializer.save(slug=path.stem)
+def text_hash(text: str | bytes) -> str:
+    return hashlib.sha256(text.encode() if isinstance(text, str) else text).hexdigest()
 
 
-def _sentences(errors: Any, where: str = "") -> list[str]:
-    """Flatten DRF's nested errors: `tier_config[1].name: "x" is not a valid choice.`"""
-    if not isinstance(errors, dict):
-        return [f"{where}: {error}" for error in errors]
-    return [
-        sentence
-        for key, value in errors.items()
-        for sentence in _sentences(value, _place(where, key))
-    ]
+def slug_in(text: str) -> str:
+    """Return the slug for the name that a text gives itself; empty if it gives none."""
+    try:
+        data = read_yaml(text).data
+    except YamlProblemError:
+        return ""  # the reading that follows says what is wrong
+    return slug_of(str(flat(data).get("name") or ""))
 
 
-def _place(where: str, key: str | int) -> str:
-    if isinstance(key, int):
-        return f"{where}[{key}]"
-    if key == api_settings.NON_FIELD_ERRORS_KEY:
-        return where or "the file"
-    return f"{where}.{key}" if where else key
+def _lock(slug: str, seen: int | None) -> Profile | None:
+    """Return the row, which nobody else changes until the transaction ends."""
+    profile = Profile.objects.select_for_update().filter(slug=slug).first()
+    if profile is not None and seen is not None and profile.version != seen:
+        versions = ProfileVersion.objects.filter(slug=slug, number=profile.version)
+        author = versions.values_list("author", flat=True).first() or ""
+        raise ProfileChangedError(slug, profile.version, author)
+    return profile
+
+
+def _store(
+    profile: Profile,
+    text: str,
+    *,
+    author: str,
+    summary: str = "",
+    is_file: bool = False,
+    before: Document | None = None,
+) -> Profile:
+    """Write what a text comes to, and a version of it; those who extend it follow."""
+    reading = read_profile(text, slug=profile.slug)
+    if before is None:
+        before = as_document(profile) if profile.pk else {}
+    changed = changes(before, reading.document) if before else []
+    if before and not changed and text == profile.yaml and not is_file:
+        return profile
+    profile.yaml = text
+    if is_file:
+        profile.file_hash = text_hash(text)
+    write_rows(profile, reading.document, extends=reading.parent)
+    if not before:
+        summary = summary or "created"
+    _keep_version(profile, "; ".join(filter(None, [summary, *changed])) or "text only", author)
+    _tell(profile.slug)
+    for child in profile.children.exclude(yaml=""):
+        _follow(child, profile.slug, author)
+    return profile
+
+
+def _follow(child: Profile, parent: str, author: str) -> None:
+    try:
+        _store(child, child.yaml, author=author, summary=f"{parent} has changed")
+    except ProfileInvalidError as error:
+        raise ProfileInvalidError(error.problems, of=child.slug) from error
+
+
+def _keep_version(profile: Profile, summary: str, author: str) -> None:
+    newest = ProfileVersion.objects.filter(slug=profile.slug).aggregate(n=Max("number"))["n"]
+    profile.version = (newest or 0) + 1
+    if profile.pk:
+        Profile.objects.filter(pk=profile.pk).update(version=profile.version)
+    ProfileVersion.objects.create(
+        slug=profile.slug,
+        number=profile.version,
+        yaml=profile.yaml,
+        document=as_document(profile),
+        summary=summary,
+        author=author,
+    )
+
+
+def _id_of(member: str | Mapping[str, Any]) -> str:
+    return member if isinstance(member, str) else str(member["model_id"])
+
+
+def _tell(slug: str) -> None:
+    transaction.on_commit(partial(publish, PROFILE, {"profile": slug}))

@@ -3,12 +3,17 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
+from models_app.admin import DiscoveredModelAdmin
 from models_app.errors import ModelsError
+from models_app.models import DiscoveredModel
 from profiles_app.admin import ProfileAdmin
+from profiles_app.errors import ProfilesError
 from profiles_app.models import Profile
+from profiles_app.validation import validate
 from servers_app import launcher, services
 from servers_app.errors import ServersError
 from servers_app.models import Server
+from servers_app.planning import make_plan
 
 LOG_LINES = 100
 
@@ -73,29 +78,94 @@ class ServerAdmin(admin.ModelAdmin[Server]):
 class ActivatableProfileAdmin(ProfileAdmin):
     """The profiles' own page, with what only servers_app can do: an activation."""
 
-    actions = ("activate_selected",)
+    actions = ("plan_selected", "activate_selected", "activate_with_errors")
+
+    @admin.action(description="Plan: what an activation would do", permissions=["view"])
+    def plan_selected(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
+        for profile in queryset.select_related("extends"):
+            plan = make_plan(profile)
+            for wish in plan.wishes:
+                why = f": {wish.why}" if wish.why else ""
+                text = f"{profile}: {wish.model.model_id} {wish.step.label}{why}"
+                self.message_user(request, text)
+            for finding in validate(profile).findings:
+                level = messages.ERROR if finding.is_error else messages.WARNING
+                self.message_user(request, f"{profile}: {finding}", level)
+            self.message_user(
+                request,
+                f"{profile}: about {plan.memory_before_mib:,} MiB now, "
+                f"{plan.memory_after_mib:,} MiB afterwards. Nothing was changed.",
+            )
 
     @admin.action(description="Activate the selected profile", permissions=["change"])
     def activate_selected(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
+        self._activate(request, queryset, force=False)
+
+    @admin.action(
+        description="Activate the selected profile with its errors", permissions=["change"]
+    )
+    def activate_with_errors(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
+        self._activate(request, queryset, force=True)
+
+    def _activate(
+        self, request: HttpRequest, queryset: QuerySet[Profile], *, force: bool
+    ) -> None:
         if len(queryset) != 1:
             self.message_user(request, "Select one profile to activate.", messages.ERROR)
             return
         profile = queryset[0]
         try:
-            activation = services.activate_profile(profile)
-        except ModelsError as error:
+            activation = services.activate_profile(profile, force=force)
+        except (ModelsError, ProfilesError) as error:
             self.message_user(request, str(error), messages.ERROR)
             return
         self.message_user(
             request,
-            f"Activated {profile}: starting {len(activation.started)} servers, "
-            f"stopping {len(activation.stopped)}.",
+            f"Activated {profile}: {len(activation.started)} servers wanted, "
+            f"{len(activation.restarted)} of them restarting, "
+            f"{len(activation.stopped)} stopping.",
         )
-        for model_id in activation.missing:
-            self.message_user(request, f"Model not found: {model_id}", messages.WARNING)
+        for text in activation.errors:
+            self.message_user(request, f"{profile}: {text}", messages.WARNING)
         for model_id, reason in activation.refused:
             self.message_user(request, f"Not started: {model_id}: {reason}", messages.WARNING)
 
 
+class EnablableModelAdmin(DiscoveredModelAdmin):
+    """The models' own page, with what the active profile makes of them."""
+
+    actions = ("enable_selected", "disable_selected")
+
+    @admin.action(description="Enable in the active profile", permissions=["change"])
+    def enable_selected(
+        self, request: HttpRequest, queryset: QuerySet[DiscoveredModel]
+    ) -> None:
+        self._set_enabled(request, queryset, is_enabled=True)
+
+    @admin.action(description="Disable in the active profile", permissions=["change"])
+    def disable_selected(
+        self, request: HttpRequest, queryset: QuerySet[DiscoveredModel]
+    ) -> None:
+        self._set_enabled(request, queryset, is_enabled=False)
+
+    def _set_enabled(
+        self, request: HttpRequest, queryset: QuerySet[DiscoveredModel], *, is_enabled: bool
+    ) -> None:
+        if not request.user.has_perm("profiles_app.change_profile"):
+            self.message_user(request, "You may not change profiles.", messages.ERROR)
+            return
+        models, author = list(queryset.select_related("root")), request.user.get_username()
+        try:
+            profile = services.set_enabled(models, is_enabled=is_enabled, author=author)
+        except (ModelsError, ProfilesError, ServersError) as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return
+        word = "Enabled" if is_enabled else "Disabled"
+        names = ", ".join(map(str, models))
+        self.message_user(request, f"{word} in {profile}: {names}.")
+
+
 admin.site.unregister(Profile)
 admin.site.register(Profile, ActivatableProfileAdmin)
+admin.site.unregister(DiscoveredModel)
+admin.site.register(DiscoveredModel, EnablableModelAdmin)

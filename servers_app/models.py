@@ -37,10 +37,11 @@ RUNNING = (
 
 
 class Server(models.Model):
-    """One llama-server, running or not, for one model on one node."""
+    """One llama-server, running or not: a replica of one model on one node."""
 
     model = models.ForeignKey(DiscoveredModel, on_delete=models.PROTECT, related_name="servers")
     node = models.CharField(max_length=100)
+    replica = models.PositiveSmallIntegerField(default=0, help_text="Counted from 0.")
     wanted = models.CharField(max_length=8, choices=Wanted, default=Wanted.STOPPED)
     state = models.CharField(max_length=10, choices=ServerState, default=ServerState.STOPPED)
     port = models.PositiveIntegerField(null=True, blank=True, help_text="TCP.")
@@ -56,6 +57,7 @@ class Server(models.Model):
     argv = models.JSONField(default=list, blank=True)
 
     requested_at = models.DateTimeField(null=True, blank=True)
+    restart_requested_at = models.DateTimeField(null=True, blank=True)
     launched_at = models.DateTimeField(null=True, blank=True)
     ready_at = models.DateTimeField(null=True, blank=True)
     stopped_at = models.DateTimeField(null=True, blank=True)
@@ -64,9 +66,11 @@ class Server(models.Model):
     last_error = models.TextField(blank=True)
 
     class Meta:
-        ordering = ["model__model_id", "node"]
+        ordering = ["model__model_id", "node", "replica"]
         constraints = [
-            models.UniqueConstraint(fields=["model", "node"], name="server_model_node_unique"),
+            models.UniqueConstraint(
+                fields=["model", "node", "replica"], name="server_model_node_replica_unique"
+            ),
             models.CheckConstraint(
                 condition=Q(state__in=ServerState.values), name="server_state_known"
             ),
@@ -86,6 +90,13 @@ class Server(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} on {self.node}"
+
+    @property
+    def is_restart_due(self) -> bool:
+        """Whether a restart was asked for after its process was launched."""
+        if self.restart_requested_at is None or self.launched_at is None:
+            return False
+        return self.restart_requested_at > self.launched_at
 
     @property
     def is_asked_again(self) -> bool:

@@ -32,7 +32,7 @@ def start_profile(console: Console, profile: Profile, *, patience_s: float) -> b
     """
     console.print(f"[cyan]\\[2/5][/] Loading profile: [bold]{escape(profile.slug)}[/]")
     console.print("[cyan]\\[3/5][/] Filtering enabled models...")
-    activation = activate_profile(profile)
+    activation = activate_profile(profile, force=True)
     _show_members(console, activation)
     count = len(activation.started)
     console.print(f"[cyan]\\[4/5][/] Launching {count} server{'' if count == 1 else 's'}...")
@@ -63,6 +63,9 @@ def _show_members(console: Console, activation: Activation) -> None:
         console.print(f"  [green]✓[/] {escape(server.model.display_name)}")
     for model_id in activation.missing:
         console.print(f"  [yellow]![/] Model not found: {escape(model_id)}")
+    for error in activation.errors:
+        if not any(model_id in error for model_id in activation.missing):
+            console.print(f"  [yellow]![/] {escape(error)}")
     for model_id, reason in activation.refused:
         console.print(f"  [red]✗[/] {escape(model_id)}: {escape(reason)}")
 

@@ -16,6 +16,8 @@ from django.db import models
 from django.utils import timezone
 
 from models_app.locks import node_lock
+from profiles_app.models import Profile
+from profiles_app.resolution import settings_of
 from servers_app import launcher, probe, processes
 from servers_app.engine.argv import server_argv
 from servers_app.engine.binary import Engine, find_engine
@@ -72,6 +74,8 @@ def _is_settled(server: Server) -> bool:
         return server.state == ServerState.STOPPED
     if server.state == ServerState.FAILED:
         return not server.is_asked_again
+    if server.is_restart_due:
+        return False
     return server.state in {ServerState.READY, ServerState.UNHEALTHY}
 
 
@@ -84,6 +88,9 @@ def _step(server: Server) -> None:
         return
     if server.state in RUNNING and not _is_alive(server):
         _mark_gone(server)
+        return
+    if server.state in RUNNING and server.is_restart_due:
+        _stop(server)  # what is wanted has not changed: the next step starts it
         return
     match server.state:
         case ServerState.STOPPED:
@@ -119,7 +126,8 @@ def _launch(server: Server) -> None:
     except (EngineError, NoFreePortError) as error:
         _mark_failed(server, str(error))
         return
-    argv = server_argv(engine, server.model, port)
+    profile = Profile.objects.filter(is_active=True).first()
+    argv = server_argv(engine, server.model, port, settings_of(server.model, profile))
     # In the database before it is done: if this process dies between the two, the
     # next one finds STARTING without a pid, launches, and meets the keeper's lock.
     _write(

@@ -52,9 +52,8 @@ def main(arguments: list[str]) -> int:
         return 1
     try:
         params = _parse(llama, arguments)
-        _check_gguf(params.model.path)
-        if params.mmproj.path:
-            _check_gguf(params.mmproj.path)
+        for path in filter(None, (params.model.path, params.mmproj.path)):
+            _check_gguf(path)
     except (ArgumentError, FileRefusedError) as error:
         _say(str(error))
         return 1
@@ -139,9 +138,6 @@ def _print_help(_llama: Any, _params: Any, _value: str) -> NoReturn:
     sys.exit(0)
 
 
-# The command line
-
-
 def _parse(llama: Any, arguments: list[str]) -> Any:
     """Return the wheel's CommonParams for `arguments`.
 
@@ -204,10 +200,7 @@ def _set(params: Any, path: str, value: object) -> None:
 
 
 def _text(path: str) -> Apply:
-    def apply(_llama: Any, params: Any, value: str) -> None:
-        _set(params, path, value)
-
-    return apply
+    return lambda _llama, params, value: _set(params, path, value)
 
 
 def _integer(*paths: str, low: int = -(2**31), high: int = 2**31 - 1, **words: int) -> Apply:
@@ -233,26 +226,24 @@ def _to_int(value: str) -> int:
 
 
 def _switch(path: str, *, to: bool = True) -> Apply:
-    def apply(_llama: Any, params: Any, _value: str) -> None:
-        _set(params, path, to)
-
-    return apply
+    return lambda _llama, params, _value: _set(params, path, to)
 
 
-def _member(path: str, enum: str, members: Mapping[str, str]) -> Apply:
+def _member(path: str, enum: str, members: Mapping[str, str], *, many: bool = False) -> Apply:
     """Take a word, and set the member of the wheel's `enum` that it stands for."""
 
     def apply(llama: Any, params: Any, value: str) -> None:
         if value not in members:
             msg = f"unknown value '{value}', use one of: {', '.join(members)}"
             raise ValueError(msg)
-        _set(params, path, getattr(llama, enum)[f"{enum.upper()}_{members[value]}"])
+        member = getattr(llama, enum)[f"{enum.upper()}_{members[value]}"]
+        _set(params, path, [member] if many else member)
 
     return apply
 
 
 def _words(words: str) -> dict[str, str]:
-    return {word: word.upper() for word in words.split()}
+    return {word: word.upper().replace("-", "_").replace("+", "_") for word in words.split()}
 
 
 def _add_keys(_llama: Any, params: Any, value: str) -> None:
@@ -263,6 +254,13 @@ def _add_keys_of_file(llama: Any, params: Any, value: str) -> None:
     for line in _read(value).splitlines():
         if not line.startswith("#"):
             _add_keys(llama, params, line.strip())
+
+
+def _add_adapters(llama: Any, params: Any, value: str) -> None:
+    for item in value.split(","):
+        path, _, scale = item.partition(":")
+        adapter = llama.CommonAdapterLoraInfo(path, float(scale or 1))
+        params.lora_adapters = [*params.lora_adapters, adapter]
 
 
 def _set_chat_template(_llama: Any, params: Any, value: str) -> None:
@@ -321,12 +319,10 @@ OFF: Final = ("off", "disabled", "false", "0")
 FLASH_ATTN: Final = (
     dict.fromkeys(ON, "ENABLED") | dict.fromkeys(OFF, "DISABLED") | {"auto": "AUTO"}
 )
-LOAD_MODE: Final = _words("auto none mmap mlock") | {
-    "mmap+mlock": "MMAP_MLOCK",
-    "dio": "DIRECT_IO",
-}
+LOAD_MODE: Final = _words("auto none mmap mlock mmap+mlock") | {"dio": "DIRECT_IO"}
 CACHE_TYPE: Final = _words("f32 f16 bf16 q8_0 q4_0 q4_1 iq4_nl q5_0 q5_1")
-REASONING: Final = _words("none auto deepseek") | {"deepseek-legacy": "DEEPSEEK_LEGACY"}
+REASONING: Final = _words("none auto deepseek deepseek-legacy")
+SPEC_TYPE: Final = _words("none draft-simple ngram-simple ngram-map-k ngram-map-k4v ngram-mod")
 
 _flash_attn = _member("flash_attn_type", "llama_flash_attn_type", FLASH_ATTN)
 _cache_type_k = _member("cache_type_k", "ggml_type", CACHE_TYPE)
@@ -334,6 +330,7 @@ _cache_type_v = _member("cache_type_v", "ggml_type", CACHE_TYPE)
 _load_mode = _member("load_mode", "llama_load_mode", LOAD_MODE)
 _pooling = _member("pooling_type", "llama_pooling_type", _words("none mean cls last rank"))
 _reasoning = _member("reasoning_format", "common_reasoning_format", REASONING)
+_spec_type = _member("speculative.types", "common_speculative_type", SPEC_TYPE, many=True)
 _layers = _integer("n_gpu_layers", low=-2, auto=-1, all=-2)
 _timeout = _integer("timeout_read", "timeout_write")
 
@@ -364,6 +361,9 @@ FLAGS: Final = (
     Flag("-fitc --fit-ctx", "N", "least context", _integer("fit_params_min_ctx", low=1)),
     Flag("-lm --load-mode", "MODE", "auto, none, mmap, mlock, mmap+mlock or dio", _load_mode),
     Flag("-mm --mmproj", "FILE", "multimodal projector", _text("mmproj.path")),
+    Flag("--lora --lora-scaled", "FNAME[:SCALE],...", "LoRA adapters", _add_adapters),
+    Flag("-md --model-draft", "FNAME", "draft model", _text("speculative.draft.mparams.path")),
+    Flag("--spec-type", "TYPE", "speculative decoding: draft-simple, ngram-mod…", _spec_type),
     Flag("--jinja", "", "Jinja chat templates (default)", _switch("use_jinja")),
     Flag("--no-jinja", "", "no Jinja chat templates", _switch("use_jinja", to=False)),
     Flag("--chat-template", "TEMPLATE", "a template or its name", _text("chat_template")),

@@ -35,26 +35,30 @@ def read_table() -> RoutingTable:
 
 def _read_table() -> RoutingTable:
     profile = Profile.objects.filter(is_active=True).first()
-    members = list(profile.members.values_list("model_id", flat=True)) if profile else []
-    order = {model_id: position for position, model_id in enumerate(members)}
+    members = list(profile.members.all()) if profile else []
+    order = {member.model_id: position for position, member in enumerate(members)}
+    tiers = {member.model_id: member.tier_override for member in members}
     servers = Server.objects.select_related("model").filter(
-        Q(wanted=Wanted.RUNNING) | Q(model__model_id__in=members)
+        Q(wanted=Wanted.RUNNING) | Q(model__model_id__in=order)
     )
     replicas: dict[DiscoveredModel, list[Replica]] = {}
     for server in servers:
         replicas.setdefault(server.model, []).append(_replica(server))
-    routes = [_route(model, of_model) for model, of_model in replicas.items()]
+    routes = [
+        _route(model, of_model, tier=tiers.get(model.model_id) or model.tier)
+        for model, of_model in replicas.items()
+    ]
     routes.sort(key=lambda route: order.get(route.model_id, len(order)))
     return RoutingTable(
         {route.model_id: route for route in routes}, profile=profile.slug if profile else None
     )
 
 
-def _route(model: DiscoveredModel, replicas: list[Replica]) -> Route:
+def _route(model: DiscoveredModel, replicas: list[Replica], *, tier: str) -> Route:
     return Route(
         model_id=model.model_id,
         display_name=model.display_name,
-        tier=model.tier or None,
+        tier=tier or None,
         kind=model.kind,
         context_length=model.context_length,
         created=int(model.discovered_at.timestamp()),

@@ -47,4 +47,4 @@ def test_a_profile_file_that_is_none_is_named_and_stops_nothing(
 
     call_command("setup")
 
-    assert "Profile file skipped: broken.yaml: is not YAML" in capsys.readouterr().out
+    assert "Profile file skipped: broken.yaml: line 1: " in capsys.readouterr().out

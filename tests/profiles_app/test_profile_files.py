@@ -1,11 +1,23 @@
+"""Profile files: what is read, what is refused, and which side was edited."""
+
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 
 from profiles_app.errors import ProfileNotFoundError
+from profiles_app.files import (
+    FileState,
+    ProfileFileConflictError,
+    Synced,
+    conflict_lines,
+    file_state,
+    sync,
+    write_file,
+)
 from profiles_app.models import Profile
-from profiles_app.services import get_profile, import_new_profiles
+from profiles_app.rows import as_document
+from profiles_app.services import get_profile, roll_back, save_document
 
 pytestmark = pytest.mark.django_db
 
@@ -19,17 +31,25 @@ tier_config:
   - {name: powerful, max_score: .inf, expected_time_seconds: 15, description: "the rest"}
 two_stage: {enabled: true, stage1_tier: fast}
 """
-FLAT = "name: Flat\nenabled_models: [a_fast]\n"
+FLAT = "# mine\nname: Flat\nenabled_models: [a_fast]  # the small one\n"
 
 
-def write(folder: Path, name: str, text: str) -> None:
-    (folder / name).write_text(text)
+def write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def edit(slug: str, **values: object) -> Profile:
+    """Change a profile as the API does."""
+    document = as_document(get_profile(slug))
+    return save_document({**document, **values}, slug=slug, author="ann")
 
 
 def test_the_three_profiles_of_the_guide_ship() -> None:
-    errors = import_new_profiles(settings.MAGI_PROFILES_DIR)
+    synced = sync(settings.MAGI_PROFILES_DIR)
 
-    assert errors == []
+    assert synced.errors == []
     assert list(Profile.objects.values_list("slug", "name")) == [
         ("development", "Development"),
         ("fast-only", "Fast Only"),
@@ -52,7 +72,7 @@ def test_the_three_profiles_of_the_guide_ship() -> None:
 def test_the_nested_form_is_read_with_defaults_for_what_it_leaves_out(tmp_path: Path) -> None:
     write(tmp_path, "mine.yaml", NESTED)
 
-    assert import_new_profiles(tmp_path) == []
+    assert sync(tmp_path).imported == ["mine"]
 
     profile = get_profile("mine")
     assert profile.name == "My Custom Profile"
@@ -69,7 +89,7 @@ def test_the_nested_form_is_read_with_defaults_for_what_it_leaves_out(tmp_path: 
 def test_the_flat_form_is_read_with_the_guides_tiers(tmp_path: Path) -> None:
     write(tmp_path, "flat.yaml", FLAT)
 
-    assert import_new_profiles(tmp_path) == []
+    assert sync(tmp_path).errors == []
 
     assert list(get_profile("flat").tiers.values_list("name", "max_score")) == [
         ("fast", 3.0),
@@ -78,62 +98,137 @@ def test_the_flat_form_is_read_with_the_guides_tiers(tmp_path: Path) -> None:
     ]
 
 
-def test_a_profile_that_is_there_is_left_as_people_made_it(tmp_path: Path) -> None:
-    write(tmp_path, "flat.yaml", FLAT)
-    import_new_profiles(tmp_path)
-    Profile.objects.update(description="edited in the admin")
+@pytest.mark.parametrize(
+    ("text", "limits", "strategy"),
+    [
+        pytest.param(
+            'tier_config:\n  - name: "fast"\n    max_score: .inf\n'
+            "    expected_time_seconds: 2\n",
+            [None],
+            "round_robin",
+            id="one tier",
+        ),
+        pytest.param(
+            "tier_config:\n  - name: fast\n    max_score: 3.0\n  - name: balanced\n"
+            "    max_score: 7.0\n  - name: powerful\n    max_score: .inf\n",
+            [3.0, 7.0, None],
+            "round_robin",
+            id="three tiers",
+        ),
+        pytest.param(
+            'two_stage:\n  enabled: true\n  stage1_tier: "fast"  # the first answer\n'
+            '  stage2_tier: "powerful"\n  stage1_max_tokens: 500\n',
+            [3.0, 7.0, None],
+            "round_robin",
+            id="two stages",
+        ),
+        pytest.param(
+            'load_balancing:\n  strategy: "least_loaded"\n',
+            [3.0, 7.0, None],
+            "least_loaded",
+            id="load balancing",
+        ),
+        pytest.param(
+            "enabled_models:\n  # none yet\n", [3.0, 7.0, None], "round_robin", id="nothing"
+        ),
+    ],
+)
+def test_a_piece_of_a_profile_is_one_with_the_defaults_for_the_rest(
+    tmp_path: Path, text: str, limits: list[float | None], strategy: str
+) -> None:
+    write(tmp_path, "piece.yaml", text)
 
-    import_new_profiles(tmp_path)
+    assert sync(tmp_path).imported == ["piece"]
 
-    assert get_profile("flat").description == "edited in the admin"
+    profile = get_profile("piece")
+    assert list(profile.tiers.values_list("max_score", flat=True)) == limits
+    assert profile.load_balancing_strategy == strategy
+
+
+def test_a_file_without_a_name_is_called_as_the_file_is(tmp_path: Path) -> None:
+    write(tmp_path, "night-shift.yaml", "enabled_models: []\n")
+
+    sync(tmp_path)
+
+    assert get_profile("night-shift").name == "Night Shift"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("", "is not a mapping", id="empty"),
-        pytest.param("- a\n- b\n", "is not a mapping", id="a list"),
-        pytest.param("name: [", "is not YAML at line", id="not YAML"),
-        pytest.param("\x00", "is not YAML", id="bytes that are no text"),
-        pytest.param("name: !!python/object:os.system {}", "is not YAML", id="an object"),
-        pytest.param("enabled_models: []", "name: This field is required", id="no name"),
-        pytest.param("name: a\nenabled_models: 3", "enabled_models: ", id="models no list"),
+        pytest.param("", "", id="empty"),
+        pytest.param("- a\n- b\n", "mapping", id="a list"),
+        pytest.param("name: [", "line 1", id="not YAML"),
+        pytest.param("\x00", "", id="bytes that are no text"),
+        pytest.param("name: !!python/object:os.system {}", "line 1", id="an object"),
+        pytest.param("name: a\nname: b\n", "line 2", id="a key twice"),
+        pytest.param("name: &x a\ndescription: *x\n", "line ", id="an alias"),
+        pytest.param("name: a\ntwo_stage:\n\tenabled: true\n", "line 3: ", id="a tab"),
+        pytest.param(
+            "name: a\nenabled_models: 3", "line 2: enabled_models: ", id="models no list"
+        ),
         pytest.param(
             "name: a\ntier_config: [{name: medium}]",
-            'tier_config[0].name: "medium" is not a valid choice',
+            'line 2: tier_config[0].name: "medium" is not a valid choice',
             id="unknown tier",
         ),
         pytest.param(
             "name: a\ntier_config: [{name: fast}, {name: fast}]",
-            "tier_config: A tier stands there twice",
+            "line 2: tier_config: A tier stands there twice",
             id="a tier twice",
         ),
         pytest.param(
-            "name: a\ntier_config: [{name: fast, max_score: .nan}]",
-            "tier_config[0].max_score: ",
+            "name: a\ntier_config:\n- name: fast\n  max_score: .nan\n",
+            "line 4: tier_config[0].max_score: ",
             id="a score that is no number",
         ),
         pytest.param(
+            "name: a\ntier_config:\n- name: fast\n  max_score: inf\n",
+            "line 4: tier_config[0].max_score: ",
+            id="inf without a dot",
+        ),
+        pytest.param(
+            "name: a\ntier_config:\n- name: fast\n  max_score: -1\n",
+            "line 4: tier_config[0].max_score: ",
+            id="a negative score",
+        ),
+        pytest.param(
             "name: a\nload_balancing: {strategy: fastest}",
-            'load_balancing.strategy: "fastest" is not a valid choice',
+            'line 2: load_balancing.strategy: "fastest" is not a valid choice',
             id="unknown strategy",
         ),
         pytest.param(
             "name: a\nload_balancing: {health_check_interval: 0}",
-            "load_balancing.health_check_interval: ",
+            "line 2: load_balancing.health_check_interval: ",
             id="an interval of nothing",
         ),
-        pytest.param("name: a\ntwo_stage: yes", "two_stage: ", id="two_stage no mapping"),
+        pytest.param("name: a\ntwo_stage: yes", "line 2: two_stage: ", id="no mapping"),
+        pytest.param(
+            "name: a\nenabled_model: [x]",
+            "line 2: enabled_model: Unknown; did you mean enabled_models?",
+            id="a key that nobody knows",
+        ),
+        pytest.param(
+            "name: a\nrun_settings: {ctx_siz: 4096}",
+            "line 2: run_settings.ctx_siz: ",
+            id="a setting that nobody knows",
+        ),
+        pytest.param("name: ../../etc/passwd", "line 1: name: ", id="a name that is a path"),
+        pytest.param("name: ''", "line 1: name: ", id="an empty name"),
+        pytest.param("name: " + "a" * 300, "line 1: name: ", id="a name of 300 characters"),
+        pytest.param("name: a\nextends: nobody", "line 2: extends: ", id="a parent not there"),
+        pytest.param("name: a\nextends: bad", "A circle: bad extends bad", id="itself"),
+        pytest.param("name: a\npreset: ${SECRET}", "line 2: preset: ", id="a variable"),
         pytest.param("name: " + "a" * 300_000, "is larger than", id="too large"),
     ],
 )
-def test_a_file_that_is_no_profile_is_named_with_the_field_and_the_others_are_imported(
+def test_a_file_that_is_no_profile_is_named_with_the_line_and_the_others_are_imported(
     tmp_path: Path, text: str, message: str
 ) -> None:
     write(tmp_path, "bad.yaml", text)
     write(tmp_path, "flat.yaml", FLAT)
 
-    errors = import_new_profiles(tmp_path)
+    errors = sync(tmp_path).errors
 
     assert len(errors) == 1
     assert str(errors[0]).startswith("bad.yaml: ")
@@ -141,8 +236,163 @@ def test_a_file_that_is_no_profile_is_named_with_the_field_and_the_others_are_im
     assert list(Profile.objects.values_list("slug", flat=True)) == ["flat"]
 
 
+def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "bad.yaml",
+        "name: a\nqueue: {limit: -1}\ntwo_stage: {stage1_tier: x}\n"
+        "run_settings: {parallel: 0}\n",
+    )
+
+    (error,) = sync(tmp_path).errors
+
+    assert [(problem.line, problem.path) for problem in error.problems] == [
+        (2, "queue.limit"),
+        (3, "two_stage.stage1_tier"),
+        (4, "run_settings.parallel"),
+    ]
+
+
+def test_a_file_name_that_differs_from_another_in_case_only_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "flat.yaml", FLAT)
+    write(tmp_path, "Flat.yaml", FLAT)
+
+    synced = sync(tmp_path)
+
+    assert synced.imported == ["flat"]
+    assert "lower-case" in str(synced.errors[0])
+
+
+def test_what_a_file_extends_is_read_before_it(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", "name: A\nextends: b\ntwo_stage: {enabled: true}\n")
+    write(tmp_path, "b.yaml", "name: B\nqueue: {limit: 7}\n")
+
+    assert sync(tmp_path).imported == ["b", "a"]
+
+    assert (get_profile("a").queue_limit, get_profile("a").two_stage_enabled) == (7, True)
+
+
+def test_files_that_extend_each_other_in_a_circle_are_refused_by_name(tmp_path: Path) -> None:
+    write(tmp_path, "a.yaml", "name: A\nextends: b\n")
+    write(tmp_path, "b.yaml", "name: B\nextends: a\n")
+
+    assert len(sync(tmp_path).errors) == 2
+    assert not Profile.objects.exists()
+
+
+# -- two sides
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of one file that has been read."""
+    write(tmp_path, "flat.yaml", FLAT)
+    sync(tmp_path)
+    return tmp_path
+
+
+def test_what_nobody_edited_is_unchanged(folder: Path) -> None:
+    assert sync(folder) == Synced(unchanged=["flat"])
+    assert file_state(get_profile("flat"), folder) == FileState.SAME
+    assert get_profile("flat").version == 1
+
+
+def test_an_edited_file_is_read(folder: Path) -> None:
+    write(folder, "flat.yaml", FLAT + "queue: {limit: 9}\n")
+    assert file_state(get_profile("flat"), folder) == FileState.FILE_CHANGED
+
+    assert sync(folder) == Synced(updated=["flat"])
+
+    assert get_profile("flat").queue_limit == 9
+
+
+def test_a_profile_edited_here_is_left_alone_and_its_file_too(folder: Path) -> None:
+    edit("flat", description="edited here")
+
+    assert sync(folder) == Synced(edited_here=["flat"])
+
+    assert get_profile("flat").description == "edited here"
+    assert (folder / "flat.yaml").read_text() == FLAT
+
+
+def test_an_export_writes_what_was_edited_and_keeps_the_comments(folder: Path) -> None:
+    profile = edit("flat", description="edited here")
+
+    path = write_file(profile, folder)
+
+    text = path.read_text()
+    assert text.startswith("# mine\nname: Flat\n")
+    assert "enabled_models: [a_fast]  # the small one\n" in text
+    assert "description: edited here" in text
+    assert sync(folder) == Synced(unchanged=["flat"])
+
+
+def test_an_edit_on_both_sides_is_shown_and_not_overwritten(folder: Path) -> None:
+    profile = edit("flat", description="edited here")
+    edited = write(folder, "flat.yaml", FLAT + "queue: {limit: 9}\n")
+
+    assert sync(folder) == Synced(conflicts=["flat"])
+
+    assert file_state(profile, folder) == FileState.CONFLICT
+    assert conflict_lines(profile, folder) == [
+        "description: edited here → ",
+        "queue.limit: 64 → 9",
+    ]
+    with pytest.raises(ProfileFileConflictError, match="was edited since"):
+        write_file(profile, folder)
+    assert "limit: 9" in edited.read_text()
+    assert get_profile("flat").description == "edited here"
+
+
+@pytest.mark.parametrize(
+    ("take", "limit", "state"),
+    [("file", 9, FileState.SAME), ("profile", 64, FileState.ROW_CHANGED)],
+)
+def test_a_person_says_which_side_wins(
+    folder: Path, take: str, limit: int, state: FileState
+) -> None:
+    edit("flat", description="edited here")
+    write(folder, "flat.yaml", FLAT + "queue: {limit: 9}\n")
+
+    sync(folder, take=take)
+
+    assert get_profile("flat").queue_limit == limit
+    assert file_state(get_profile("flat"), folder) == state
+
+
+def test_a_file_that_has_gone_takes_no_profile_with_it(folder: Path) -> None:
+    (folder / "flat.yaml").unlink()
+
+    assert sync(folder) == Synced(gone=["flat"])
+    assert file_state(get_profile("flat"), folder) == FileState.FILE_GONE
+
+
+def test_a_write_that_fails_leaves_the_old_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    profile = edit("flat", description="edited here")
+    monkeypatch.setattr("os.fsync", fail)
+
+    with pytest.raises(OSError, match="No space"):
+        write_file(profile, folder)
+
+    assert [path.name for path in folder.iterdir()] == ["flat.yaml"]
+    assert (folder / "flat.yaml").read_text() == FLAT
+
+
+def test_a_rollback_to_what_the_file_says_agrees_with_it_again(folder: Path) -> None:
+    edit("flat", description="edited here")
+
+    roll_back("flat", 1)
+
+    assert file_state(get_profile("flat"), folder) == FileState.SAME
+
+
 def test_a_missing_profile_is_named_with_those_that_are_there() -> None:
-    import_new_profiles(settings.MAGI_PROFILES_DIR)
+    sync(settings.MAGI_PROFILES_DIR)
 
     with pytest.raises(ProfileNotFoundError) as error:
         get_profile("x")

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -93,22 +95,71 @@ def test_the_start_action_of_a_broken_model_says_what_is_wrong(
     assert "shard 2 of 3 is missing" in response.content.decode()
 
 
+def act(client: Client, page: str, action: str, *rows: Any) -> str:
+    """Run an action of a list in the admin; return the page that follows."""
+    response = client.post(
+        reverse(f"admin:{page}_changelist"),
+        {"action": action, "_selected_action": [row.pk for row in rows]},
+        follow=True,
+    )
+    return response.content.decode()
+
+
 def test_a_profile_is_activated_from_its_list(
+    admin_client: Client, make_model: MakeModel, make_profile: MakeProfile
+) -> None:
+    make_model("here")
+    profile = make_profile("mine", "here")
+
+    page = act(admin_client, "profiles_app_profile", "activate_selected", profile)
+
+    assert "Activated Mine: 1 servers wanted" in page
+    assert Profile.objects.get().is_active
+
+
+def test_a_profile_with_errors_is_activated_only_when_that_is_meant(
     admin_client: Client, make_model: MakeModel, make_profile: MakeProfile
 ) -> None:
     make_model("here")
     profile = make_profile("mine", "here", "elsewhere")
 
-    response = admin_client.post(
-        reverse("admin:profiles_app_profile_changelist"),
-        {"action": "activate_selected", "_selected_action": [profile.pk]},
-        follow=True,
-    )
+    page = act(admin_client, "profiles_app_profile", "activate_selected", profile)
+    assert "No model here has the id elsewhere" in page
+    assert not Profile.objects.get().is_active
 
-    page = response.content.decode()
-    assert "Activated Mine: starting 1 server" in page
-    assert "Model not found: elsewhere" in page
+    page = act(admin_client, "profiles_app_profile", "activate_with_errors", profile)
+    assert "Activated Mine: 1 servers wanted" in page
+    assert "No model here has the id elsewhere" in page
     assert Profile.objects.get().is_active
+
+
+def test_a_plan_is_shown_and_changes_nothing(
+    admin_client: Client, make_model: MakeModel, make_profile: MakeProfile
+) -> None:
+    make_model("here")
+    profile = make_profile("mine", "here")
+
+    page = act(admin_client, "profiles_app_profile", "plan_selected", profile)
+
+    assert "here starts" in page
+    assert "MiB afterwards. Nothing was changed." in page
+    assert not Profile.objects.get().is_active
+
+
+def test_a_model_is_enabled_and_disabled_in_the_active_profile_from_its_list(
+    admin_client: Client, make_model: MakeModel, make_profile: MakeProfile
+) -> None:
+    model = make_model("here")
+    page = act(admin_client, "models_app_discoveredmodel", "enable_selected", model)
+    assert "No profile is active" in page
+    profile = make_profile("mine", is_active=True)
+
+    page = act(admin_client, "models_app_discoveredmodel", "enable_selected", model)
+    assert "Enabled in Mine" in page
+    assert [member.model_id for member in profile.members.all()] == ["here"]
+
+    act(admin_client, "models_app_discoveredmodel", "disable_selected", model)
+    assert not profile.members.exists()
 
 
 def test_people_change_what_is_theirs_of_a_model_and_nothing_else(

@@ -125,7 +125,7 @@ def test_an_activation_asks_for_the_profiles_models_and_for_no_others(
     make_model("new")
     profile = make_profile("mine", "new", "kept", "elsewhere")
 
-    activation = services.activate_profile(profile)
+    activation = services.activate_profile(profile, force=True)
 
     assert [server.model.model_id for server in activation.started] == ["new", "kept"]
     assert activation.stopped == [dropped]
@@ -142,7 +142,7 @@ def test_an_activation_starts_the_others_when_one_cannot_be(
     make_model("broken", problem="truncated")
     make_model("fine")
 
-    activation = services.activate_profile(make_profile("mine", "broken", "fine"))
+    activation = services.activate_profile(make_profile("mine", "broken", "fine"), force=True)
 
     assert [server.model.model_id for server in activation.started] == ["fine"]
     assert [model_id for model_id, _ in activation.refused] == ["broken"]

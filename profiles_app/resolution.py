@@ -1,0 +1,108 @@
+"""What llama-server's run settings come to for a model: the rows of every layer, resolved."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from models_app.memory import MemoryEstimate, estimate_memory
+from models_app.models import DiscoveredModel, ModelKind
+from models_app.rows import CTX_SIZE
+from profiles_app.models import BaseRunSettings, ModelRunSettings, Profile, ProfileMember
+from profiles_app.runsettings import Setting, adapters, resolve
+
+Layer = tuple[str, Mapping[str, Any]]
+
+
+def settings_of(model: DiscoveredModel, profile: Profile | None) -> dict[str, Setting]:
+    """Return the run settings of a model in a profile, as this machine would launch it.
+
+    None is for no profile: what the base and the model say. Nothing is cached.
+    """
+    return settings_of_all([model], profile)[model.model_id]
+
+
+def settings_of_all(
+    models: Sequence[DiscoveredModel], profile: Profile | None
+) -> dict[str, dict[str, Setting]]:
+    """Return the run settings of every model by its id, with three queries for all of them.
+
+    The number of cores is this machine's: another node has its own.
+    """
+    ids = [model.model_id for model in models]
+    base = BaseRunSettings.objects.values_list("run_settings", flat=True).first() or {}
+    of_models = dict(
+        ModelRunSettings.objects.filter(model_id__in=ids).values_list(
+            "model_id", "run_settings"
+        )
+    )
+    of_members = {}
+    if profile is not None:
+        members = ProfileMember.objects.filter(profile=profile, model_id__in=ids)
+        of_members = dict(members.values_list("model_id", "run_settings"))
+    cores = os.cpu_count() or 1
+    return {
+        model.model_id: resolve(
+            [
+                ("base", base),
+                ("model", of_models.get(model.model_id, {})),
+                *_of_profile(profile, of_members.get(model.model_id, {})),
+            ],
+            model_context=model.context_length,
+            cores=cores,
+        )
+        for model in models
+    }
+
+
+def _of_profile(profile: Profile | None, member: Mapping[str, Any]) -> list[Layer]:
+    if profile is None:
+        return []
+    name = f"profile {profile.slug}"
+    return [(name, profile.run_settings), (f"{name}, this model", member)]
+
+
+def memory_of(model: DiscoveredModel, settings: Mapping[str, Setting]) -> MemoryEstimate:
+    """Estimate the memory of a model that runs with `settings`, adapters and draft included.
+
+    A draft model counts with its weights alone. Files that have gone count nothing.
+    """
+    header = model.metadata
+    return estimate_memory(
+        size_bytes=model.size_bytes + _further_weights_bytes(settings),
+        projector_bytes=_file_bytes(projector_path(model, settings)),
+        # All slots together: they share it, or have their parts of it.
+        ctx_size=settings["ctx_size"].value or model.context_length or CTX_SIZE,
+        block_count=header.get("block_count"),
+        head_count=header.get("head_count"),
+        head_count_kv=header.get("head_count_kv"),
+        key_length=header.get("key_length"),
+        value_length=header.get("value_length"),
+        embedding_length=header.get("embedding_length"),
+        vocab_size=header.get("vocab_size"),
+        cache_type_k=settings["cache_type_k"].value or "f16",
+        cache_type_v=settings["cache_type_v"].value or "f16",
+        ubatch_size=settings["ubatch_size"].value,
+    )
+
+
+def projector_path(model: DiscoveredModel, settings: Mapping[str, Setting]) -> str:
+    """Return the projector that llama-server is given; empty for none."""
+    choice: str = settings["mmproj"].value
+    if choice == "auto":
+        return model.projector_path if model.kind == ModelKind.VISION else ""
+    return "" if choice == "none" else choice
+
+
+def _further_weights_bytes(settings: Mapping[str, Setting]) -> int:
+    paths = [adapter.path for adapter in adapters(settings["lora"].value)]
+    if draft := settings["model_draft"].value:
+        paths.append(draft)
+    return sum(_file_bytes(path) for path in paths)
+
+
+def _file_bytes(path: str) -> int:
+    try:
+        return Path(path).stat().st_size if path else 0
+    except OSError:
+        return 0

@@ -1,0 +1,206 @@
+"""What is wrong with a profile here and now: against the models there are, and the memory."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from models_app.models import DiscoveredModel
+from profiles_app.document import Document
+from profiles_app.models import Profile, SamplingPreset
+from profiles_app.reading import line_of
+from profiles_app.resolution import memory_of, settings_of_all
+from profiles_app.rows import as_document
+from profiles_app.variables import path_text
+from profiles_app.yamltext import YamlProblemError, read_yaml
+
+MIB = 2**20
+NEAREST = 3
+
+Path = tuple[str | int, ...]
+
+
+class Finding(NamedTuple):
+    """Something to know of a profile; an error stops its activation."""
+
+    is_error: bool
+    path: str  # enabled_models[1]
+    message: str
+    line: int | None = None  # of its YAML
+    model_id: str = ""  # that is not there
+
+    def __str__(self) -> str:
+        line = f"line {self.line}: " if self.line else ""
+        return f"{line}{self.path}: {self.message}" if self.path else f"{line}{self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """All findings at once, in the order of the YAML."""
+
+    findings: Sequence[Finding]
+    missing_models: Sequence[str]
+    tier_mismatches: Sequence[str]
+    memory_mib: int  # of all servers together, estimated
+
+    @property
+    def errors(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.is_error]
+
+    @property
+    def warnings(self) -> list[Finding]:
+        return [finding for finding in self.findings if not finding.is_error]
+
+    @property
+    def is_valid(self) -> bool:
+        return not self.errors
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "valid": self.is_valid,
+            "missing_models": list(self.missing_models),
+            "tier_mismatches": list(self.tier_mismatches),
+            "warnings": [str(finding) for finding in self.warnings],
+            "errors": [str(finding) for finding in self.errors],
+            "findings": [finding._asdict() for finding in self.findings],
+            "memory_mib": self.memory_mib,
+        }
+
+
+def validate(profile: Profile) -> Validation:
+    """Hold a profile against the registry, the presets and its memory budget."""
+    document = as_document(profile)
+    check = _Check(profile, document)
+    findings = [*check.models(), *check.tiers(), *check.two_stage(), *check.rest()]
+    try:
+        lines: Mapping[Path, int] = read_yaml(profile.yaml).lines if profile.yaml else {}
+    except YamlProblemError:
+        lines = {}
+    placed = [
+        Finding(is_error, path_text(path), message, line_of(lines, path), model_id)
+        for is_error, path, message, model_id in findings
+    ]
+    placed.sort(key=lambda finding: (finding.line or 0, not finding.is_error))
+    return Validation(
+        findings=placed,
+        missing_models=check.missing,
+        tier_mismatches=check.mismatches,
+        memory_mib=check.memory_mib,
+    )
+
+
+_Found = tuple[bool, Path, str, str]
+
+
+class _Check:
+    def __init__(self, profile: Profile, document: Document) -> None:
+        self.document = document
+        self.members: list[dict[str, Any]] = [
+            {"model_id": member} if isinstance(member, str) else member
+            for member in document["enabled_models"]
+        ]
+        ids = [member["model_id"] for member in self.members]
+        self.models_here = DiscoveredModel.objects.in_bulk(ids, field_name="model_id")
+        self.missing = [model_id for model_id in ids if model_id not in self.models_here]
+        self.mismatches: list[str] = []
+        settings = settings_of_all(list(self.models_here.values()), profile)
+        self.memory_mib = sum(
+            _mib(memory_of(model, settings[model.model_id]).total_bytes)
+            * member.get("replicas", 1)
+            for member in self.members
+            if (model := self.models_here.get(member["model_id"])) is not None
+        )
+
+    def models(self) -> Iterator[_Found]:
+        if not self.members:
+            yield False, ("enabled_models",), "No model is enabled: nothing will run.", ""
+        known: list[str] | None = None
+        for index, member in enumerate(self.members):
+            path, model_id = ("enabled_models", index), member["model_id"]
+            model = self.models_here.get(model_id)
+            if model is None:
+                if known is None:
+                    known = list(DiscoveredModel.objects.values_list("model_id", flat=True))
+                yield True, path, _unknown(model_id, known), model_id
+            elif not model.is_launchable:
+                why = model.problem or "its file has gone; `manage.py rescan` looks again"
+                yield True, path, f"{model_id} cannot run: {why}.", ""
+
+    def tiers(self) -> Iterator[_Found]:
+        rules = self.document["tier_config"]
+        names = [rule["name"] for rule in rules]
+        for model_id, tier in self._served():
+            if tier not in names:
+                self.mismatches.append(model_id)
+                message = f"{model_id} is {tier}, and no tier of that name has a rule."
+                yield False, ("tier_config",), message, ""
+        served = {tier for _, tier in self._served()}
+        for index, name in enumerate(names):
+            if name not in served and self.members:
+                message = f"No enabled model is {name}: requests go to another tier."
+                yield False, ("tier_config", index), message, ""
+        yield from self._scores(rules)
+
+    def _scores(self, rules: Sequence[Mapping[str, Any]]) -> Iterator[_Found]:
+        limits = [rule["max_score"] for rule in rules]
+        for index, limit in enumerate(limits):
+            path: Path = ("tier_config", index, "max_score")
+            before = limits[index - 1] if index else -1.0
+            if index and before is None:
+                message = (
+                    f"{rules[index]['name']} is never reached: the tier above has no limit."
+                )
+                yield True, path, message, ""
+            elif limit is not None and before is not None and limit <= before:
+                message = f"{limit:g} is not above {before:g}, the limit of the tier before."
+                yield True, path, message, ""
+        if limits and None not in limits:
+            message = "No tier has max_score .inf: what scores higher goes to the last one."
+            yield False, ("tier_config",), message, ""
+
+    def two_stage(self) -> Iterator[_Found]:
+        stages = self.document["two_stage"]
+        if not stages["enabled"]:
+            return
+        served = {tier for _, tier in self._served()}
+        for key in ("stage1_tier", "stage2_tier"):
+            if stages[key] not in served:
+                message = f"No enabled model is {stages[key]}: this stage has nobody to answer."
+                yield True, ("two_stage", key), message, ""
+        if stages["stage1_tier"] == stages["stage2_tier"]:
+            message = f"Both stages are {stages['stage1_tier']}: the second adds only time."
+            yield False, ("two_stage", "stage2_tier"), message, ""
+
+    def rest(self) -> Iterator[_Found]:
+        preset = self.document["preset"]
+        if preset and not SamplingPreset.objects.filter(name=preset).exists():
+            there = ", ".join(SamplingPreset.objects.values_list("name", flat=True))
+            message = f"There is no preset '{preset}'. Available: {there or 'none'}."
+            yield True, ("preset",), message, ""
+        budget = self.document["memory"]["budget_mib"]
+        if budget is not None and self.memory_mib > budget:
+            message = (
+                f"The models need about {self.memory_mib:,} MiB, and the budget is {budget:,}."
+            )
+            yield True, ("memory", "budget_mib"), message, ""
+
+    def _served(self) -> list[tuple[str, str]]:
+        """Return the enabled models that have a tier, and it."""
+        pairs = []
+        for member in self.members:
+            model = self.models_here.get(member["model_id"])
+            if model is not None and model.has_tier:
+                pairs.append((model.model_id, member.get("tier") or model.tier))
+        return pairs
+
+
+def _unknown(model_id: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(model_id, known, n=NEAREST, cutoff=0.5)
+    if near:
+        return f"No model here has the id {model_id}. Near it: {', '.join(near)}."
+    where = "`manage.py models list` shows those there are." if known else "None was found yet."
+    return f"No model here has the id {model_id}. {where}"
+
+
+def _mib(size_bytes: int) -> int:
+    return -(-size_bytes // MIB)
