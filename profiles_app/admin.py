@@ -4,7 +4,7 @@ from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
-from django.db.models import Model, QuerySet
+from django.db.models import Field, JSONField, Model, QuerySet, TextField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
@@ -26,6 +26,10 @@ from profiles_app.services import delete_profile, roll_back, save_rows, slug_of
 from profiles_app.validation import validate
 
 M = TypeVar("M", bound=Model)
+SMALL_TEXTS: dict[type[Field[Any, Any]], dict[str, Any]] = {
+    JSONField: {"widget": forms.Textarea(attrs={"rows": 2, "cols": 32})},
+    TextField: {"widget": forms.Textarea(attrs={"rows": 2, "cols": 80})},
+}
 
 
 class RunSettingsForm(forms.ModelForm[M]):
@@ -84,6 +88,7 @@ class MemberInline(admin.TabularInline[ProfileMember, Profile]):
     form = RunSettingsForm[ProfileMember]
     extra = 1
     verbose_name = "enabled model"
+    formfield_overrides = SMALL_TEXTS
     fields = ("position", "model_id", "tier_override", "replicas", "run_settings")
 
 
@@ -138,6 +143,7 @@ class ProfileAdmin(admin.ModelAdmin[Profile]):
         ("File and versions", {"fields": ("file", "yaml_text", "versions")}),
     )
     inlines = (MemberInline, TierInline)
+    formfield_overrides = SMALL_TEXTS
 
     @admin.display(description="File")
     def file(self, obj: Profile) -> str:

@@ -26,7 +26,7 @@ from profiles_app.errors import (
     VersionNotFoundError,
 )
 from profiles_app.models import Profile, ProfileVersion
-from profiles_app.reading import find_parent, read_profile
+from profiles_app.reading import Reading, find_parent, read_profile
 from profiles_app.rows import as_document, write_rows
 from profiles_app.serializers import ProfileSerializer, defaults, problems_of
 from profiles_app.variables import path_text
@@ -121,7 +121,8 @@ def save_yaml(
     profile = _lock(slug, seen)
     if is_new and profile is not None:
         raise ProfileExistsError(slug)
-    return _store(profile or Profile(slug=slug), text, author=author, is_file=is_file)
+    reading = read_profile(text, slug=slug)
+    return _store(profile or Profile(slug=slug), reading, author=author, is_file=is_file)
 
 
 @transaction.atomic
@@ -154,11 +155,11 @@ def save_document(
     if problems:
         raise ProfileInvalidError(problems)
     wanted = serializer.validated_data
-    text = compose(profile, wanted, parent)
-    if read_profile(text, slug=slug).document != wanted:
+    reading = read_profile(compose(profile, wanted, parent), slug=slug)
+    if reading.document != wanted:
         # What stands in the old text means something else under another parent.
-        text = rewrite_yaml("", written(wanted, base={}))
-    return _store(profile or Profile(slug=slug), text, author=author)
+        reading = read_profile(rewrite_yaml("", written(wanted, base={})), slug=slug)
+    return _store(profile or Profile(slug=slug), reading, author=author)
 
 
 @transaction.atomic
@@ -178,7 +179,8 @@ def save_rows(profile: Profile, *, author: str = "") -> Profile:
     if profile.yaml:
         before = read_profile(profile.yaml, slug=profile.slug).document
     text = compose(profile, serializer.validated_data, profile.extends, before=before)
-    return _store(profile, text, author=author, before=before or {})
+    reading = read_profile(text, slug=profile.slug)
+    return _store(profile, reading, author=author, before=before or {})
 
 
 @transaction.atomic
@@ -230,7 +232,8 @@ def roll_back(slug: str, number: int, *, author: str = "") -> Profile:
         raise VersionNotFoundError(slug, number, newest)
     profile = _lock(slug, None) or Profile(slug=slug)
     summary = f"rolled back to version {number}"
-    return _store(profile, version.yaml, author=author, summary=summary)
+    reading = read_profile(version.yaml, slug=slug)
+    return _store(profile, reading, author=author, summary=summary)
 
 
 @transaction.atomic
@@ -266,7 +269,7 @@ def refresh_variables() -> list[ProfileInvalidError]:
             reading = read_profile(profile.yaml, slug=profile.slug)
             if reading.document != as_document(profile):
                 with transaction.atomic():
-                    _store(profile, profile.yaml, author="", summary="variables have changed")
+                    _store(profile, reading, author="", summary="variables have changed")
         except ProfileInvalidError as error:
             errors.append(ProfileInvalidError(error.problems, of=profile.slug))
     return errors
@@ -297,7 +300,7 @@ def _lock(slug: str, seen: int | None) -> Profile | None:
 
 def _store(
     profile: Profile,
-    text: str,
+    reading: Reading,
     *,
     author: str,
     summary: str = "",
@@ -305,7 +308,7 @@ def _store(
     before: Document | None = None,
 ) -> Profile:
     """Write what a text comes to, and a version of it; those who extend it follow."""
-    reading = read_profile(text, slug=profile.slug)
+    text = reading.text
     if before is None:
         before = as_document(profile) if profile.pk else {}
     changed = changes(before, reading.document) if before else []
@@ -326,7 +329,8 @@ def _store(
 
 def _follow(child: Profile, parent: str, author: str) -> None:
     try:
-        _store(child, child.yaml, author=author, summary=f"{parent} has changed")
+        reading = read_profile(child.yaml, slug=child.slug)
+        _store(child, reading, author=author, summary=f"{parent} has changed")
     except ProfileInvalidError as error:
         raise ProfileInvalidError(error.problems, of=child.slug) from error
 

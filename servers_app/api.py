@@ -8,6 +8,7 @@ from rest_framework.views import APIView
 
 from models_app.errors import UnknownModelError
 from models_app.models import DiscoveredModel
+from profiles_app.api import author_of
 from profiles_app.services import get_profile
 from profiles_app.validation import validate
 from servers_app.models import RUNNING, Server, ServerState
@@ -74,7 +75,7 @@ class EnabledView(APIView):
         model = DiscoveredModel.objects.filter(model_id=model_id).first()
         if model is None:
             raise UnknownModelError(model_id)
-        set_enabled([model], is_enabled=enabled, author=request.user.get_username())
+        set_enabled([model], is_enabled=enabled, author=author_of(request))
         word = "enabled" if enabled else "disabled"
         message = f"Model {model_id} {word}"
         return Response({"message": message, "model_id": model_id, "enabled": enabled})

@@ -160,7 +160,7 @@ def test_activate_with_a_plan_changes_nothing(said: Any, make_model: MakeModel) 
 
     out = said("activate", "a", "--plan")
 
-    assert "starts small" in out
+    assert "small starts" in out
     assert "MiB afterwards" in out
     assert not Profile.objects.filter(is_active=True).exists()
     plan = json.loads(said("activate", "a", "--plan", "--json"))

@@ -370,6 +370,17 @@ def test_a_server_whose_key_nobody_knows_any_more_is_started_again(
     assert is_gone(first)
 
 
+def test_a_restart_ends_the_process_and_launches_another(wanted: Server) -> None:
+    first = settled(wanted).pid
+
+    services.request_restart(wanted)
+    second = settled(wanted).pid
+
+    assert wanted.state == ServerState.READY
+    assert is_gone(first)
+    assert first != second == settled(wanted).pid
+
+
 def test_reconcile_names_what_is_not_at_rest(make_model: MakeModel, queued: list[int]) -> None:
     def make(name: str, **fields: object) -> Server:
         return Server.objects.create(model=make_model(name), node="local", **fields)

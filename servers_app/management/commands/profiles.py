@@ -213,7 +213,7 @@ class Command(BaseCommand):
             replica = f" (replica {wish.replica + 1})" if wish.replica else ""
             why = f": {wish.why}" if wish.why else ""
             self.console.print(
-                f"[{colour}]{wish.step.label}[/] {wish.model.model_id}{replica}{escape(why)}"
+                f"{wish.model.model_id}{replica} [{colour}]{wish.step.label}[/]{escape(why)}"
             )
         self.console.print(
             f"Memory, estimated: {plan.memory_before_mib:,} MiB now, "
