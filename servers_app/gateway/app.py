@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Final, TypedDict
 
 from servers_app.gateway.asgi import Exchange, Receive, Scope, Send
-from servers_app.gateway.bodies import read_model
+from servers_app.gateway.bodies import read_model, with_defaults
 from servers_app.gateway.errors import (
     ClientGoneError,
     GatewayError,
@@ -50,6 +50,8 @@ POST_PATHS: Final = frozenset(
         "/v1/messages", "/v1/rerank",
     }
 )  # fmt: skip
+# Those that take llama-server's own names; a preset means nothing to the others.
+SAMPLED_PATHS: Final = frozenset({"/v1/chat/completions", "/v1/completions"})
 _RELAYED_PATH: Final = re.compile(r"/v1/[A-Za-z0-9._~/-]+")
 _QUERY: Final = re.compile(rb"[\x21-\x7e]*")
 
@@ -206,6 +208,9 @@ class Gateway:
             raise InvalidRequestError(message)
         body = await exchange.read_body(self._max_body_bytes)
         field = read_model(body)
+        if exchange.path in SAMPLED_PATHS:
+            defaults = self._tables.current.defaults(field.preset)
+            body, field = with_defaults(body, field, defaults)
         choice = await self._choose(field.value, self._relay)
         await self._relay.relay(
             exchange, body, field, table=self._tables.current, choice=choice

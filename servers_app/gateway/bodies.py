@@ -1,10 +1,10 @@
-"""Find and replace the `model` of a JSON body, and leave its other bytes alone."""
+"""Find and replace the `model` of a JSON body, add defaults, and leave the rest alone."""
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple, NoReturn
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, NoReturn
 
 from servers_app.gateway.errors import InvalidRequestError
 
@@ -18,6 +18,8 @@ def _refuse_constant(name: str) -> NoReturn:
     message = f"{name} is not a JSON value"
     raise ValueError(message)
 
+
+_MAX_TOKENS = frozenset({"max_tokens", "max_completion_tokens", "n_predict"})
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
@@ -43,6 +45,8 @@ class ModelField:
     value: str
     spans: tuple[Span, ...]  # every top-level `model`; where there are several, the last counts
     stream: bool
+    preset: str | None = None
+    keys: frozenset[str] = frozenset()  # of the top level
 
 
 def read_model(body: bytes) -> ModelField:
@@ -55,14 +59,18 @@ def read_model(body: bytes) -> ModelField:
         InvalidRequestError: the body is not a JSON object, or names no model.
     """
     found: list[_Member] = []
-    stream = False
+    keys: set[str] = set()
+    stream, preset = False, None
     try:
         text = body.decode()
         for member in _members(text):
+            keys.add(member.key)
             if member.key == "model":
                 found.append(member)
             elif member.key == "stream":
                 stream = member.value is True
+            elif member.key == "preset":
+                preset = member.value
     except json.JSONDecodeError as error:
         message = (
             f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
@@ -84,7 +92,11 @@ def read_model(body: bytes) -> ModelField:
     if not isinstance(value, str):
         message = "`model` must be a string: a model id, or auto."
         raise InvalidRequestError(message, param="model")
-    return ModelField(value, tuple(_span(text, member) for member in found), stream)
+    if preset is not None and not isinstance(preset, str):
+        message = "`preset` must be a string: the name of a sampling preset."
+        raise InvalidRequestError(message, param="preset")
+    spans = tuple(_span(text, member) for member in found)
+    return ModelField(value, spans, stream, preset, frozenset(keys))
 
 
 def with_model(body: bytes, field: ModelField, new: str) -> bytes:
@@ -104,6 +116,23 @@ def with_model(body: bytes, field: ModelField, new: str) -> bytes:
         at = span.end
     pieces.append(view[at:])
     return b"".join(pieces)
+
+
+def with_defaults(
+    body: bytes, field: ModelField, defaults: Mapping[str, Any]
+) -> tuple[bytes, ModelField]:
+    """Return `body` with the defaults that it does not have itself, and where its model is.
+
+    What a request says counts, null as well; `max_tokens` under any of its names.
+    """
+    given = field.keys | (_MAX_TOKENS if field.keys & _MAX_TOKENS else frozenset())
+    missing = {key: value for key, value in defaults.items() if key not in given}
+    if not missing:
+        return body, field
+    at = body.index(b"{") + 1
+    inserted = json.dumps(missing)[1:-1].encode() + b", "  # there is a `model` behind it
+    spans = tuple(Span(s.start + len(inserted), s.end + len(inserted)) for s in field.spans)
+    return b"".join((body[:at], inserted, body[at:])), replace(field, spans=spans)
 
 
 def _members(text: str) -> Iterator[_Member]:

@@ -1,10 +1,11 @@
 """Which servers can answer for which model: a snapshot, without the database."""
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 
 from servers_app.gateway.errors import (
+    InvalidRequestError,
     ModelLoadingError,
     ModelNotFoundError,
     ModelNotReadyError,
@@ -63,6 +64,8 @@ class RoutingTable:
 
     routes: Mapping[str, Route]
     profile: str | None
+    preset: str = ""  # of requests that name none
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def choose(
         self, model: str, in_flight: Mapping[int, int], *, exclude: Container[int] = ()
@@ -93,6 +96,23 @@ class RoutingTable:
             if any(replica.state == STARTING for replica in route.replicas):
                 raise ModelLoadingError(route.model_id)
         raise ModelNotReadyError(candidates[0].model_id, candidates[0].state)
+
+    def defaults(self, preset: str | None) -> Mapping[str, Any]:
+        """Return what a sampling preset gives a request, by llama-server's names.
+
+        Args:
+            preset: that the request names; None for the profile's.
+
+        Raises:
+            InvalidRequestError: there is no preset of that name.
+        """
+        if preset is None:
+            return self.presets.get(self.preset, {})
+        if preset not in self.presets:
+            there = ", ".join(self.presets) or "none"
+            message = f"There is no preset {preset[:64]!r}. Available: {there}."
+            raise InvalidRequestError(message, param="preset")
+        return self.presets[preset]
 
     def auto_routes(self) -> list[Route]:
         return [route for route in self.routes.values() if route.kind in AUTO_KINDS]

@@ -8,6 +8,7 @@ from django.db.models import Q
 
 from models_app.models import DiscoveredModel
 from profiles_app.models import Profile
+from profiles_app.presets import list_presets, request_defaults
 from servers_app.gateway.routes import Replica, Route, RoutingTable
 from servers_app.keys import server_key
 from servers_app.models import RUNNING, Server, ServerState, Wanted
@@ -50,7 +51,10 @@ def _read_table() -> RoutingTable:
     ]
     routes.sort(key=lambda route: order.get(route.model_id, len(order)))
     return RoutingTable(
-        {route.model_id: route for route in routes}, profile=profile.slug if profile else None
+        {route.model_id: route for route in routes},
+        profile=profile.slug if profile else None,
+        preset=profile.preset if profile else "",
+        presets={preset.name: request_defaults(preset) for preset in list_presets()},
     )
 
 
