@@ -119,20 +119,23 @@ class ProfileView(ProfileAPIView):
         if isinstance(request.data, YamlBody):
             msg = "PATCH takes JSON: only what changes. PUT takes the whole profile as YAML."
             raise ValidationError({"detail": msg})
-        document = as_document(get_profile(name))
+        profile = get_profile(name)
+        document = as_document(profile)
         for key, value in from_json(request.data).items():
             if key in MAPPINGS and isinstance(value, dict) and isinstance(document[key], dict):
                 document[key] = {**document[key], **value}
             else:
                 document[key] = value
-        return self._save(request, name, document)
+        return self._save(request, name, document, seen=profile.version)
 
     def delete(self, request: Request, name: str) -> Response:
         delete_profile(get_profile(name), author=author_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    def _save(self, request: Request, name: str, document: Document) -> Response:
-        seen = dict(request.data).get("version")
+    def _save(
+        self, request: Request, name: str, document: Document, *, seen: int | None = None
+    ) -> Response:
+        seen = dict(request.data).get("version", seen)
         if seen is not None and (isinstance(seen, bool) or not isinstance(seen, int)):
             raise ValidationError({"detail": "version: it is the number that GET gave."})
         author = author_of(request)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils.text import slugify
 
@@ -82,6 +82,7 @@ def make_active(profile: Profile) -> None:
     others.update(is_active=False)
     Profile.objects.filter(pk=profile.pk).update(is_active=True)
     profile.is_active = True
+    _tell(profile.slug)
 
 
 def slug_of(name: str) -> str:
@@ -188,6 +189,7 @@ def change_members(
     profile: Profile, *, add: Sequence[str] = (), remove: Sequence[str] = (), author: str = ""
 ) -> Profile:
     """Enable models in a profile, behind those it enables already, and disable others."""
+    profile = _lock(profile.slug, None) or profile  # two who enable at once both count
     document = as_document(profile)
     members = [m for m in document["enabled_models"] if _id_of(m) not in remove]
     there = {_id_of(member) for member in members}
@@ -317,7 +319,11 @@ def _store(
     profile.yaml = text
     if is_file:
         profile.file_hash = text_hash(text)
-    write_rows(profile, reading.document, extends=reading.parent)
+    try:
+        with transaction.atomic():
+            write_rows(profile, reading.document, extends=reading.parent)
+    except IntegrityError as error:  # all else was checked: somebody else made it meanwhile
+        raise ProfileExistsError(profile.slug) from error
     if not before:
         summary = summary or "created"
     _keep_version(profile, "; ".join(filter(None, [summary, *changed])) or "text only", author)
@@ -336,6 +342,7 @@ def _follow(child: Profile, parent: str, author: str) -> None:
 
 
 def _keep_version(profile: Profile, summary: str, author: str) -> None:
+    document = as_document(profile)
     newest = ProfileVersion.objects.filter(slug=profile.slug).aggregate(n=Max("number"))["n"]
     profile.version = (newest or 0) + 1
     if profile.pk:
@@ -343,8 +350,8 @@ def _keep_version(profile: Profile, summary: str, author: str) -> None:
     ProfileVersion.objects.create(
         slug=profile.slug,
         number=profile.version,
-        yaml=profile.yaml,
-        document=as_document(profile),
+        yaml=profile.yaml or compose(None, document, profile.extends),
+        document=document,
         summary=summary,
         author=author,
     )

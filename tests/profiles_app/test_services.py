@@ -270,3 +270,35 @@ def test_a_model_is_enabled_behind_the_others_and_disabled_again() -> None:
 
     profile = change_members(profile, remove=["x"])
     assert as_document(profile)["enabled_models"] == [{"model_id": "y", "replicas": 2}, "z"]
+
+
+def test_a_profile_that_was_made_without_text_can_be_brought_back(
+    make_profile: MakeProfile,
+) -> None:
+    delete_profile(make_profile("mine", "x"))
+
+    assert as_document(roll_back("mine", 1))["enabled_models"] == ["x"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_who_enable_a_model_at_once_both_count() -> None:
+    profile = save("name: A\n")
+    stale = Profile.objects.get(pk=profile.pk)
+    list(stale.members.all())
+
+    change_members(profile, add=["x"])
+    change_members(stale, add=["y"])
+
+    assert as_document(Profile.objects.get())["enabled_models"] == ["x", "y"]
+
+
+def test_the_second_of_two_who_make_a_profile_at_once_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save("name: A\n")
+    monkeypatch.setattr("profiles_app.services._lock", lambda *_args: None)  # not there yet
+
+    with pytest.raises(ProfileExistsError):
+        save("name: A\ndescription: other\n")
+
+    assert Profile.objects.get().description == ""
