@@ -3,17 +3,17 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 from models_app.errors import GGUFError, ScanRootError
 from models_app.filename import DEFAULT_THINKING_WORDS, Shard, parse_filename
 from models_app.found import FoundModel, make_found_model
 from models_app.gemma import is_weights, read_weights
-from models_app.gguf import fetch_header, read_gguf
 from models_app.gguf_info import GGUFInfo
 from models_app.known import KnownFile, KnownSkip
 from models_app.projectors import Projector, choose_projector
+from models_app.readahead import HeaderReader
 from models_app.scanned import (
     DIRECTORY,
     GEMMA,
@@ -40,8 +40,6 @@ PROJECTOR = "projector"  # the reason that has a use
 
 OnFile = Callable[[Path | str, int], None]
 OnModel = Callable[[FoundModel], None]
-
-READ_AHEAD = 32  # files; a disk that is asked for many at once is not waited for each time
 
 
 @dataclass(slots=True)
@@ -115,7 +113,7 @@ class _Scan:
         self.known = known
         self.known_skips = known_skips
         self.thinking_words = thinking_words
-        self.ahead: Iterator[Path] = iter(())  # files that will be read
+        self.headers = HeaderReader([])
         self.first_paths: dict[str | tuple[int, int], Path] = {}  # by identity, and by inode
         self.real_folders: dict[str, str] = {}
         # Of the folder that is looked at:
@@ -131,14 +129,13 @@ class _Scan:
         for group in sorted(listing.models, key=lambda group: group.identity not in self.known):
             if self._is_first(group):
                 folders.setdefault(group.folder, []).append(group)
-        self.ahead = self._to_be_read(folders.values())
-        self._fetch(READ_AHEAD)
-        for groups in folders.values():
-            self.candidates, self.projectors = [], []
-            for group in groups:
-                self._look_at_model(group)
-            for candidate in self.candidates:
-                self._pair(candidate)
+        with HeaderReader(self._to_be_read(folders.values())) as self.headers:
+            for groups in folders.values():
+                self.candidates, self.projectors = [], []
+                for group in groups:
+                    self._look_at_model(group)
+                for candidate in self.candidates:
+                    self._pair(candidate)
 
     def _is_first(self, group: ModelFiles) -> bool:
         """Whether no other name of this file came before; if one did, it is skipped."""
@@ -158,12 +155,9 @@ class _Scan:
                 known = self.known.get(group.identity) or self.known_skips.get(
                     safe_text(file.path)
                 )
-                if known is None or not known.is_same_file(file):
+                is_known = known is not None and known.is_same_file(file)
+                if not is_known and not is_weights(file.path.name):
                     yield file.path
-
-    def _fetch(self, count: int) -> None:
-        for path in islice(self.ahead, count):
-            fetch_header(path)
 
     def _look_at_model(self, group: ModelFiles) -> None:
         first, path = group.files[0], group.reported_path
@@ -243,11 +237,10 @@ class _Scan:
         if known is not None and known.is_same_file(file):
             self._skip_read(file, path, known.reason)
             return None
-        self._fetch(1)
         try:
-            return (
-                read_weights(file.path) if is_weights(file.path.name) else read_gguf(file.path)
-            )
+            if is_weights(file.path.name):
+                return read_weights(file.path)
+            return self.headers.read(file.path)
         except GGUFError as error:
             self._skip_read(file, path, error.reason)
         except OSError as error:

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import pytest
 
-from models_app import discovery
+from models_app import discovery, readahead
 from models_app.discovery import (
     DIRECTORY,
     GEMMA,
@@ -155,7 +155,7 @@ def test_the_second_scan_opens_no_file_and_says_the_same(
     def fail(path: Path) -> NoReturn:
         pytest.fail(f"{path} was opened")
 
-    monkeypatch.setattr(discovery, "read_gguf", fail)
+    monkeypatch.setattr(readahead, "read_gguf", fail)
     monkeypatch.setattr(discovery, "read_weights", fail)
 
     second = discover(roots, known=known_of(first), known_skips=known_skips_of(first))

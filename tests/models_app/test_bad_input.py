@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models_app import discovery
+from models_app import readahead
 from models_app.discovery import DIRECTORY, GEMMA, HUGGINGFACE, OLLAMA, RootSpec, discover
 from models_app.gguf import read_gguf
 from models_app.gguf_info import GGUFInfo
@@ -34,7 +34,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(path.name)
         return read_gguf(path)
 
-    monkeypatch.setattr(discovery, "read_gguf", read)
+    monkeypatch.setattr(readahead, "read_gguf", read)
     return names
 
 
@@ -181,7 +181,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_truncated(
             os.truncate(path, 100)
         return read_gguf(path)
 
-    monkeypatch.setattr(discovery, "read_gguf", read)
+    monkeypatch.setattr(readahead, "read_gguf", read)
 
     found = scan(tmp_path)
 
@@ -198,7 +198,7 @@ def test_a_file_that_goes_before_it_is_read_is_told_of(
         path.unlink()
         return read_gguf(path)
 
-    monkeypatch.setattr(discovery, "read_gguf", read)
+    monkeypatch.setattr(readahead, "read_gguf", read)
 
     assert reasons(scan(tmp_path)) == {going.name: "gone since the scan began"}
 

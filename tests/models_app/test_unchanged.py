@@ -179,7 +179,7 @@ def test_a_file_that_could_not_be_read_is_tried_again(
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as patched:
-        patched.setattr("models_app.discovery.read_gguf", fail)
+        patched.setattr("models_app.readahead.read_gguf", fail)
         assert registry.rescan(NODE).added == []
 
     assert len(registry.rescan(NODE).added) == 1
