@@ -12,12 +12,15 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -157,14 +160,27 @@ def _print_peak(folder: Path) -> None:
     _set_up_django(folder / "peak", folder / "hub")
     from models_app.registry import rescan  # noqa: PLC0415
 
+    peaks: dict[int, float] = {}  # of the processes that a scan starts
+    is_over = threading.Event()
+    watcher = threading.Thread(target=_watch_children, args=(peaks, is_over))
+    watcher.start()
     rescan("local")
     rescan("local")
-    sys.stdout.write(f"{_own_peak_mib():.1f}\n")
+    is_over.set()
+    watcher.join()
+    sys.stdout.write(f"{_peak_of('self') + sum(peaks.values()):.1f}\n")
 
 
-def _own_peak_mib() -> float:
-    """Return this process's peak. (getrusage's would include what its parent had.)"""
-    for line in Path("/proc/self/status").read_text().splitlines():
+def _watch_children(peaks: dict[int, float], is_over: threading.Event) -> None:
+    while not is_over.wait(0.02):
+        for child in psutil.Process().children(recursive=True):
+            with suppress(OSError):
+                peaks[child.pid] = _peak_of(str(child.pid))
+
+
+def _peak_of(process: str) -> float:
+    """Return a process's peak, in MiB. (getrusage's would include what its parent had.)"""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
     raise OSError

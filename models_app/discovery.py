@@ -129,10 +129,11 @@ class _Scan:
         for group in sorted(listing.models, key=lambda group: group.identity not in self.known):
             if self._is_first(group):
                 folders.setdefault(group.folder, []).append(group)
+        listing.models.clear()
         with HeaderReader(self._to_be_read(folders.values())) as self.headers:
-            for groups in folders.values():
+            for name in list(folders):
                 self.candidates, self.projectors = [], []
-                for group in groups:
+                for group in folders.pop(name):  # and let go of, as there may be thousands
                     self._look_at_model(group)
                 for candidate in self.candidates:
                     self._pair(candidate)

@@ -14,6 +14,8 @@ from models_app.scanned import HUGGINGFACE, OLLAMA, RootSpec
 from models_app.scanroots import CACHE_FOLDERS, REPO_PREFIX
 from models_app.walk import MODEL_SUFFIXES, PARTIAL_SUFFIXES
 
+CHUNK = 500  # lines that are hashed at once: all of them would double the memory
+
 OnFolder = Callable[[str, int], None]
 
 _SUFFIXES = (*MODEL_SUFFIXES, *PARTIAL_SUFFIXES, *gemma.SUFFIXES)
@@ -41,7 +43,8 @@ def fingerprint(
         look.at_root(str(root.path))
         count += len(look.lines)
         look.lines.sort()  # a file system may list a folder in another order the next time
-        total.update(os.fsencode("\0\n".join(look.lines)))
+        for start in range(0, len(look.lines), CHUNK):
+            total.update(os.fsencode("\0\n".join(look.lines[start : start + CHUNK]) + "\0\n"))
     return total.hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,23 +83,34 @@ def rename() -> None:
     Models that would read the same show their repo as well, or the folder of a file that
     is from none; where that is the same too, their id.
     """
-    alike: dict[str, list[_Row]] = defaultdict(list)
-    values = DiscoveredModel.objects.order_by().values_list(*_Row._fields)
-    for row in itertools.starmap(_Row, values.iterator()):
-        alike[row.name()].append(row)
-    changed = []
-    for plain_name, rows in alike.items():
-        names = [plain_name]
-        if len(rows) > 1:
-            names = [row.name(row.repo_id or Path(row.file_path).parent.name) for row in rows]
-        if len(set(names)) < len(rows):
-            names = [row.name(row.model_id) for row in rows]
-        changed += [
-            DiscoveredModel(pk=row.pk, display_name=name)
-            for row, name in zip(rows, names, strict=True)
-            if row.display_name != name
-        ]
+    alike: dict[str, list[int]] = defaultdict(list)  # pks: of most names there is one
+    names: dict[int, str] = {}  # by pk, of rows that show another one
+    for row in _rows():
+        name = row.name()
+        alike[name].append(row.pk)
+        if row.display_name != name:
+            names[row.pk] = name
+    for pks in alike.values():
+        if len(pks) > 1:
+            for pk in pks:
+                names.pop(pk, None)
+            names |= _told_apart(list(_rows(pk__in=pks)))
+    changed = [DiscoveredModel(pk=pk, display_name=name) for pk, name in names.items()]
     DiscoveredModel.objects.bulk_update(changed, ["display_name"], batch_size=BATCH)
+
+
+def _rows(**lookups: object) -> Iterator[_Row]:
+    rows = DiscoveredModel.objects.filter(**lookups).order_by()
+    return itertools.starmap(_Row, rows.values_list(*_Row._fields).iterator())
+
+
+def _told_apart(rows: Sequence[_Row]) -> dict[int, str]:
+    names = [row.name(row.repo_id or Path(row.file_path).parent.name) for row in rows]
+    if len(set(names)) < len(rows):
+        names = [row.name(row.model_id) for row in rows]
+    return {
+        row.pk: name for row, name in zip(rows, names, strict=True) if row.display_name != name
+    }
 
 
 def tier_of(model: DiscoveredModel, rules: DiscoveryRules) -> str:
