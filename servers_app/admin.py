@@ -1,7 +1,9 @@
+from typing import Any
+
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 
 from models_app.admin import DiscoveredModelAdmin
 from models_app.errors import ModelsError
@@ -11,11 +13,17 @@ from profiles_app.errors import ProfilesError
 from profiles_app.models import Profile
 from profiles_app.validation import validate
 from servers_app import launcher, services
-from servers_app.errors import ServersError
+from servers_app.errors import EngineError, ServersError
 from servers_app.models import Server
-from servers_app.planning import make_plan
+from servers_app.planning import explained, make_plan
 
 LOG_LINES = 100
+COMMAND_LINES = """
+<table><thead><tr>
+<th scope="col">Model</th><th scope="col">Argument</th>
+<th scope="col">From</th><th scope="col">Note</th>
+</tr></thead><tbody>{}</tbody></table>
+"""
 
 
 @admin.register(Server)
@@ -79,6 +87,35 @@ class ActivatableProfileAdmin(ProfileAdmin):
     """The profiles' own page, with what only servers_app can do: an activation."""
 
     actions = ("plan_selected", "activate_selected", "activate_with_errors")
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Profile | None = None
+    ) -> list[str]:
+        return [*super().get_readonly_fields(request, obj), "command_lines"]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Profile | None = None) -> Any:
+        shown = ("Command lines", {"classes": ("collapse",), "fields": ("command_lines",)})
+        return [*super().get_fieldsets(request, obj), *([shown] if obj else [])]
+
+    @admin.display(description="As they would be launched")
+    def command_lines(self, obj: Profile) -> str:
+        """Each model's, and where each value comes from."""
+        if not obj.pk:
+            return "-"
+        try:
+            commands = explained(obj)
+        except EngineError as error:
+            return str(error)
+        rows = format_html_join(
+            "",
+            "<tr><td>{}</td><td>{} {}</td><td>{}</td><td>{}</td></tr>",
+            (
+                (model_id, each.flag, each.value or "", each.origin, each.note)
+                for model_id, arguments in commands.items()
+                for each in arguments
+            ),
+        )
+        return format_html(COMMAND_LINES, rows)
 
     @admin.action(description="Plan: what an activation would do", permissions=["view"])
     def plan_selected(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:

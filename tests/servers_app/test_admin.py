@@ -197,3 +197,16 @@ def test_a_list_costs_the_same_with_more_rows(
 
     with django_assert_max_num_queries(9):
         admin_client.get(reverse(f"admin:{page}"))
+
+
+def test_a_profile_shows_each_command_line_with_where_its_values_come_from(
+    admin_client: Client, make_model: MakeModel, make_profile: MakeProfile
+) -> None:
+    make_model("here", context_length=8192)
+    profile = make_profile("mine", "here", run_settings={"parallel": 3})
+
+    page = admin_client.get(reverse("admin:profiles_app_profile_change", args=[profile.pk]))
+
+    text = page.content.decode()
+    assert "<td>--parallel 3</td><td>profile mine</td>" in text
+    assert "the model was trained for 8192" in text
