@@ -7,7 +7,7 @@ not have the database's.
 import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django.utils.text import slugify
@@ -58,6 +58,14 @@ class WholeNumberField(serializers.IntegerField):
         if isinstance(data, bool):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class OneOfField(serializers.ChoiceField):
+    """One of a few words; who writes another is told which."""
+
+    def __init__(self, words: Sequence[str], **options: Any) -> None:
+        message = f'"{{input}}" is not a valid choice. Use one of: {", ".join(words)}.'
+        super().__init__(words, error_messages={"invalid_choice": message}, **options)
 
 
 class TextField(serializers.CharField):
@@ -122,7 +130,7 @@ def _unknown(key: str, known: Mapping[str, Any]) -> list[str]:
 
 
 class TierRuleSerializer(StrictSerializer):
-    name = serializers.ChoiceField(choices=Tier.choices)
+    name = OneOfField(Tier.values)
     max_score = ScoreLimitField(allow_null=True, default=None, min_value=0, max_value=1e9)
     expected_time_seconds = FiniteFloatField(default=5, min_value=0, max_value=1e9)
     description = TextField(default="", allow_blank=True, max_length=200)
@@ -130,29 +138,27 @@ class TierRuleSerializer(StrictSerializer):
 
 class TwoStageSerializer(StrictSerializer):
     enabled = serializers.BooleanField(default=False)
-    stage1_tier = serializers.ChoiceField(choices=Tier.choices, default=Tier.BALANCED.value)
-    stage2_tier = serializers.ChoiceField(choices=Tier.choices, default=Tier.POWERFUL.value)
+    stage1_tier = OneOfField(Tier.values, default=Tier.BALANCED.value)
+    stage2_tier = OneOfField(Tier.values, default=Tier.POWERFUL.value)
     stage1_max_tokens = WholeNumberField(default=500, min_value=1, max_value=MAX_INTEGER)
 
 
 class LoadBalancingSerializer(StrictSerializer):
     enabled = serializers.BooleanField(default=True)
-    strategy = serializers.ChoiceField(
-        choices=Strategy.choices, default=Strategy.ROUND_ROBIN.value
-    )
+    strategy = OneOfField(Strategy.values, default=Strategy.ROUND_ROBIN.value)
     health_check_interval = WholeNumberField(
         default=30, min_value=1, max_value=MAX_INTEGER, help_text="Seconds."
     )
 
 
 class LifecycleSerializer(StrictSerializer):
-    start = serializers.ChoiceField(choices=Start.choices, default=Start.ACTIVATION.value)
+    start = OneOfField(Start.values, default=Start.ACTIVATION.value)
     idle_ttl_seconds = WholeNumberField(
         default=None, allow_null=True, min_value=1, max_value=MAX_INTEGER
     )
     drain_seconds = WholeNumberField(default=30, min_value=0, max_value=86_400)
-    restart_policy = serializers.ChoiceField(
-        choices=RestartPolicy.choices, default=RestartPolicy.UNLESS_STOPPED.value
+    restart_policy = OneOfField(
+        RestartPolicy.values, default=RestartPolicy.UNLESS_STOPPED.value
     )
 
 
@@ -165,14 +171,14 @@ class MemorySerializer(StrictSerializer):
     budget_mib = WholeNumberField(
         default=None, allow_null=True, min_value=1, max_value=MAX_INTEGER
     )
-    eviction = serializers.ChoiceField(choices=Eviction.choices, default=Eviction.NEVER.value)
+    eviction = OneOfField(Eviction.values, default=Eviction.NEVER.value)
 
 
 class MemberSerializer(StrictSerializer):
     """A model of a profile: its id alone, or a mapping."""
 
     model_id = TextField(max_length=200)
-    tier = serializers.ChoiceField(choices=Tier.choices, allow_null=True, default=None)
+    tier = OneOfField(Tier.values, allow_null=True, default=None)
     replicas = WholeNumberField(default=1, min_value=1, max_value=MAX_REPLICAS)
     run_settings = RunSettingsField(default=dict)
 
