@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from models_app.found import FoundModel
-from models_app.memory import estimate_memory
+from models_app.memory import MemoryEstimate, estimate_memory
 from models_app.models import DiscoveredModel, ScanRoot
 
 # The guide's --ctx-size, in tokens: what the memory estimate is made for.
@@ -72,18 +72,43 @@ def row_fields(model: FoundModel, root: ScanRoot) -> dict[str, Any]:
     }
 
 
-def projector_bytes(path: str) -> int:
-    """Return the size of a projector's file; 0 without one, or when it has gone."""
+def file_bytes(path: str) -> int:
+    """Return the size of a file beside a model; 0 without one, or when it has gone."""
     try:
         return Path(path).stat().st_size if path else 0
     except OSError:
         return 0
 
 
+def estimate_row(
+    model: DiscoveredModel, *, ctx_size: int, size_bytes: int = 0, **options: Any
+) -> MemoryEstimate:
+    """Estimate the memory of a registered model.
+
+    Args:
+        ctx_size: tokens, of all slots together.
+        size_bytes: of weights beside the model's own: adapters, a draft model.
+        options: as estimate_memory takes them.
+    """
+    header = model.metadata
+    return estimate_memory(
+        size_bytes=model.size_bytes + size_bytes,
+        ctx_size=ctx_size,
+        block_count=header.get("block_count"),
+        head_count=header.get("head_count"),
+        head_count_kv=header.get("head_count_kv"),
+        key_length=header.get("key_length"),
+        value_length=header.get("value_length"),
+        embedding_length=header.get("embedding_length"),
+        vocab_size=header.get("vocab_size"),
+        **options,
+    )
+
+
 def _memory_bytes(model: FoundModel) -> int:
     return estimate_memory(
         size_bytes=model.size_bytes,
-        projector_bytes=projector_bytes(str(model.projector_path or "")),
+        projector_bytes=file_bytes(str(model.projector_path or "")),
         ctx_size=min(CTX_SIZE, model.context_length or CTX_SIZE),
         block_count=model.block_count,
         head_count=model.head_count,

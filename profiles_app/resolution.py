@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from models_app.memory import MemoryEstimate, estimate_memory
+from models_app.memory import MemoryEstimate
 from models_app.models import DiscoveredModel, ModelKind
-from models_app.rows import CTX_SIZE
+from models_app.rows import CTX_SIZE, estimate_row, file_bytes
 from profiles_app.models import BaseRunSettings, ModelRunSettings, Profile, ProfileMember
 from profiles_app.runsettings import Setting, adapters, resolve
 
@@ -67,19 +66,12 @@ def memory_of(model: DiscoveredModel, settings: Mapping[str, Setting]) -> Memory
 
     A draft model counts with its weights alone. Files that have gone count nothing.
     """
-    header = model.metadata
-    return estimate_memory(
-        size_bytes=model.size_bytes + _further_weights_bytes(settings),
-        projector_bytes=_file_bytes(projector_path(model, settings)),
+    return estimate_row(
+        model,
+        size_bytes=_further_weights_bytes(settings),
+        projector_bytes=file_bytes(projector_path(model, settings)),
         # All slots together: they share it, or have their parts of it.
         ctx_size=settings["ctx_size"].value or model.context_length or CTX_SIZE,
-        block_count=header.get("block_count"),
-        head_count=header.get("head_count"),
-        head_count_kv=header.get("head_count_kv"),
-        key_length=header.get("key_length"),
-        value_length=header.get("value_length"),
-        embedding_length=header.get("embedding_length"),
-        vocab_size=header.get("vocab_size"),
         cache_type_k=settings["cache_type_k"].value or "f16",
         cache_type_v=settings["cache_type_v"].value or "f16",
         ubatch_size=settings["ubatch_size"].value,
@@ -98,11 +90,4 @@ def _further_weights_bytes(settings: Mapping[str, Setting]) -> int:
     paths = [adapter.path for adapter in adapters(settings["lora"].value)]
     if draft := settings["model_draft"].value:
         paths.append(draft)
-    return sum(_file_bytes(path) for path in paths)
-
-
-def _file_bytes(path: str) -> int:
-    try:
-        return Path(path).stat().st_size if path else 0
-    except OSError:
-        return 0
+    return sum(file_bytes(path) for path in paths)

@@ -128,9 +128,7 @@ def test_the_flat_form_is_read_with_the_guides_tiers(tmp_path: Path) -> None:
             "least_loaded",
             id="load balancing",
         ),
-        pytest.param(
-            "enabled_models:\n  # none yet\n", [3.0, 7.0, None], "round_robin", id="nothing"
-        ),
+        pytest.param("enabled_models:\n", [3.0, 7.0, None], "round_robin", id="nothing"),
     ],
 )
 def test_a_piece_of_a_profile_is_one_with_the_defaults_for_the_rest(

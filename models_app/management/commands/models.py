@@ -12,9 +12,8 @@ from rich.progress import Progress
 from rich.table import Column, Table
 
 from models_app.errors import UnknownModelError
-from models_app.memory import estimate_memory
 from models_app.models import DiscoveredModel, ModelKind, Tier
-from models_app.rows import projector_bytes
+from models_app.rows import estimate_row, file_bytes
 from models_app.serializers import ModelSerializer
 from models_app.validation import validate, verify
 
@@ -190,19 +189,8 @@ def _contexts(model: DiscoveredModel) -> list[int]:
 
 
 def _memory(model: DiscoveredModel, ctx_size: int) -> dict[str, int]:
-    known = model.metadata
-    estimate = estimate_memory(
-        size_bytes=model.size_bytes,
-        projector_bytes=projector_bytes(model.projector_path),
-        ctx_size=ctx_size,
-        block_count=known.get("block_count"),
-        head_count=known.get("head_count"),
-        head_count_kv=known.get("head_count_kv"),
-        key_length=known.get("key_length"),
-        value_length=known.get("value_length"),
-        embedding_length=known.get("embedding_length"),
-        vocab_size=known.get("vocab_size"),
-    )
+    beside = file_bytes(model.projector_path)
+    estimate = estimate_row(model, ctx_size=ctx_size, projector_bytes=beside)
     return {
         "ctx_size": ctx_size,
         "weights_bytes": estimate.weights_bytes,
