@@ -87,7 +87,7 @@ def sync(folder: Path, *, take: str = "", author: str = "profiles sync") -> Sync
         elif state == FileState.CONFLICT and take == "profile" and profile is not None:
             Profile.objects.filter(pk=profile.pk).update(file_hash=text_hash(texts[slug]))
             synced.edited_here.append(slug)
-        elif state == FileState.CONFLICT and take != "file":
+        elif state == FileState.CONFLICT and take != "file" and _differ(profile, texts[slug]):
             synced.conflicts.append(slug)
         else:
             _import(slug, texts[slug], author, synced, is_new=profile is None)
@@ -126,7 +126,18 @@ def conflict_lines(profile: Profile, folder: Path) -> list[str]:
         ProfileInvalidError: the file is no profile.
         OSError: it cannot be read.
     """
-    text = read_text(folder / f"{profile.slug}{SUFFIX}")
+    return _changes(profile, read_text(folder / f"{profile.slug}{SUFFIX}"))
+
+
+def _differ(profile: Profile | None, text: str) -> bool:
+    """Whether a file says something else than a profile; one that cannot be read does."""
+    try:
+        return profile is None or bool(_changes(profile, text))
+    except ProfileInvalidError:
+        return True
+
+
+def _changes(profile: Profile, text: str) -> list[str]:
     return changes(as_document(profile), read_profile(text, slug=profile.slug).document)
 
 
