@@ -40,7 +40,9 @@ STATUS_CODES: Mapping[type[Exception], int] = {
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's EXCEPTION_HANDLER, after translating an error of ours."""
-    if code := STATUS_CODES.get(type(exc)):
+    # A subclass is answered as what it is one of, unless it has a code of its own.
+    codes = (STATUS_CODES[kind] for kind in type(exc).__mro__ if kind in STATUS_CODES)
+    if code := next(codes, None):
         translated = APIException(str(exc))
         translated.status_code = code
         return drf_exception_handler(translated, context)

@@ -63,7 +63,7 @@ class _Look:
             name = folder.rpartition("/")[2]
             if self.kind == HUGGINGFACE and name.startswith(REPO_PREFIX):
                 self._at_repo(folder)
-            elif self.kind == OLLAMA or not name.startswith(CACHE_FOLDERS):
+            elif self.kind != HUGGINGFACE or not name.startswith(CACHE_FOLDERS):
                 self._below(folder)
 
     def _at_repo(self, repo: str) -> None:

@@ -95,7 +95,7 @@ class HeaderReader:
         if process is None:
             return
         process.kill()  # it only reads
-        with suppress(OSError):
+        with suppress(OSError, subprocess.TimeoutExpired):
             process.communicate(timeout=END_TIMEOUT_S)
 
 

@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from profiles_app.document import MAPPINGS, Document
-from profiles_app.files import MAX_FILE_BYTES, file_state, yaml_of
+from profiles_app.files import file_state, yaml_of
 from profiles_app.models import Profile
 from profiles_app.rows import as_document
 from profiles_app.services import (
@@ -22,7 +22,7 @@ from profiles_app.services import (
     save_yaml,
 )
 from profiles_app.validation import validate
-from profiles_app.yamltext import write_yaml
+from profiles_app.yamltext import MAX_BYTES, write_yaml
 
 YAML = "application/yaml"
 
@@ -44,9 +44,9 @@ class YamlParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> YamlBody:
-        raw = stream.read(MAX_FILE_BYTES + 1)
-        if len(raw) > MAX_FILE_BYTES:
-            msg = f"A profile has at most {MAX_FILE_BYTES:,} bytes."
+        raw = stream.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            msg = f"A profile has at most {MAX_BYTES:,} bytes."
             raise ParseError(msg)
         try:
             return YamlBody(text=raw.decode())

@@ -4,7 +4,9 @@ ProfilesError
 ├── ProfileNotFoundError       no profile of that name
 ├── NoActiveProfileError       none has been activated yet
 ├── ProfileInvalidError        what was given is no profile
+│   ├── YamlProblemError       a text is not YAML, or not such as we take
 │   └── ProfileFileError       a YAML file is not a profile
+├── ProfileFileConflictError   a file was edited since it was last read
 ├── ProfileExistsError         a new profile has the name of one there is
 ├── ProfileChangedError        somebody else has saved it meanwhile
 ├── ProfileInUseError          it cannot be deleted: it is active, or others extend it
@@ -58,6 +60,18 @@ class ProfileInvalidError(ProfilesError):
         listed = "; ".join(map(str, problems))
         super().__init__(f"{of}: {listed}" if of else listed)
         self.problems = list(problems)
+
+
+class YamlProblemError(ProfileInvalidError):
+    pass
+
+
+class ProfileFileConflictError(ProfilesError):
+    def __init__(self, slug: str) -> None:
+        super().__init__(
+            f"{slug}.yaml was edited since MAGI last read it; it was not overwritten. "
+            "`manage.py profiles sync` shows what differs; --force overwrites it."
+        )
 
 
 class ProfileFileError(ProfileInvalidError):

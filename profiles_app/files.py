@@ -11,14 +11,18 @@ from typing import Any
 from django.db import models
 
 from profiles_app.document import changes, flat
-from profiles_app.errors import Problem, ProfileFileError, ProfileInvalidError, ProfilesError
+from profiles_app.errors import (
+    Problem,
+    ProfileFileConflictError,
+    ProfileFileError,
+    ProfileInvalidError,
+)
 from profiles_app.models import Profile
 from profiles_app.reading import read_profile
 from profiles_app.rows import as_document
 from profiles_app.services import compose, save_yaml, text_hash
-from profiles_app.yamltext import YamlProblemError, read_yaml
+from profiles_app.yamltext import MAX_BYTES, read_yaml
 
-MAX_FILE_BYTES = 256 * 1024
 SUFFIX = ".yaml"
 _SLUG = re.compile(r"[a-z0-9_-]{1,100}")
 
@@ -40,7 +44,6 @@ class Synced:
 
     imported: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
-    written: list[str] = field(default_factory=list)
     unchanged: list[str] = field(default_factory=list)
     edited_here: list[str] = field(default_factory=list)
     conflicts: list[str] = field(default_factory=list)
@@ -50,14 +53,6 @@ class Synced:
     def as_json(self) -> dict[str, Any]:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {**values, "errors": [str(error) for error in self.errors]}
-
-
-class ProfileFileConflictError(ProfilesError):
-    def __init__(self, slug: str) -> None:
-        super().__init__(
-            f"{slug}{SUFFIX} was edited since MAGI last read it; it was not overwritten. "
-            "`manage.py profiles sync` shows what differs; --force overwrites it."
-        )
 
 
 def sync(folder: Path, *, take: str = "", author: str = "profiles sync") -> Synced:
@@ -211,9 +206,9 @@ def read_text(path: Path) -> str:
     if not path.is_file() and path.exists():
         raise _file_error(path, "is no regular file")
     with path.open("rb") as file:
-        raw = file.read(MAX_FILE_BYTES + 1)
-    if len(raw) > MAX_FILE_BYTES:
-        raise _file_error(path, f"is larger than {MAX_FILE_BYTES:,} bytes")
+        raw = file.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise _file_error(path, f"is larger than {MAX_BYTES:,} bytes")
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
@@ -259,6 +254,6 @@ def _parents_first(parents: dict[str, str | None]) -> Iterator[str]:
 def _extends(text: str) -> str | None:
     try:
         extends = flat(read_yaml(text).data).get("extends")
-    except YamlProblemError:
+    except ProfileInvalidError:
         return None
     return extends if isinstance(extends, str) else None

@@ -13,7 +13,7 @@ from profiles_app.models import Profile
 from profiles_app.rows import as_document
 from profiles_app.serializers import ProfileSerializer, problems_of
 from profiles_app.variables import path_text, substitute
-from profiles_app.yamltext import YamlProblemError, read_yaml
+from profiles_app.yamltext import read_yaml
 
 Path = tuple[str | int, ...]
 
@@ -38,10 +38,7 @@ def read_profile(text: str, *, slug: str) -> Reading:
     Raises:
         ProfileInvalidError: it is no profile; all problems at once, with their lines.
     """
-    try:
-        read = read_yaml(text)
-    except YamlProblemError as error:
-        raise ProfileInvalidError([Problem(*problem) for problem in error.problems]) from error
+    read = read_yaml(text)
     data, missing = substitute(
         read.data, allowed=settings.MAGI_PROFILE_VARIABLES, environ=os.environ
     )

@@ -10,6 +10,8 @@ from models_app.rows import CTX_SIZE, estimate_row, file_bytes
 from profiles_app.models import BaseRunSettings, ModelRunSettings, Profile, ProfileMember
 from profiles_app.runsettings import Setting, adapters, resolve
 
+MIB = 2**20
+
 Layer = tuple[str, Mapping[str, Any]]
 
 
@@ -76,6 +78,11 @@ def memory_of(model: DiscoveredModel, settings: Mapping[str, Setting]) -> Memory
         cache_type_v=settings["cache_type_v"].value or "f16",
         ubatch_size=settings["ubatch_size"].value,
     )
+
+
+def memory_mib(model: DiscoveredModel, settings: Mapping[str, Setting]) -> int:
+    """Return the whole estimate, in MiB, rounded up."""
+    return -(-memory_of(model, settings).total_bytes // MIB)
 
 
 def projector_path(model: DiscoveredModel, settings: Mapping[str, Setting]) -> str:

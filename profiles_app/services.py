@@ -30,7 +30,7 @@ from profiles_app.reading import Reading, find_parent, read_profile
 from profiles_app.rows import as_document, write_rows
 from profiles_app.serializers import ProfileSerializer, defaults, problems_of
 from profiles_app.variables import path_text
-from profiles_app.yamltext import YamlProblemError, read_yaml, rewrite_yaml
+from profiles_app.yamltext import read_yaml, rewrite_yaml
 
 DEFAULT_PROFILE = "development"
 
@@ -146,16 +146,7 @@ def save_document(
     if is_new and profile is not None:
         raise ProfileExistsError(slug)
     parent, why_not = find_parent(document.get("extends"), slug)
-    serializer = ProfileSerializer(data=dict(document))
-    problems = [Problem(None, "extends", why_not)] if why_not else []
-    if not serializer.is_valid():
-        problems += [
-            Problem(None, path_text(path), message)
-            for path, message in problems_of(serializer.errors)
-        ]
-    if problems:
-        raise ProfileInvalidError(problems)
-    wanted = serializer.validated_data
+    wanted = _checked(document, [Problem(None, "extends", why_not)] if why_not else [])
     reading = read_profile(compose(profile, wanted, parent), slug=slug)
     if reading.document != wanted:
         # What stands in the old text means something else under another parent.
@@ -170,16 +161,11 @@ def save_rows(profile: Profile, *, author: str = "") -> Profile:
     Raises:
         ProfileInvalidError: the rows are no profile.
     """
-    document = as_document(profile)
-    serializer = ProfileSerializer(data=document)
-    if not serializer.is_valid():
-        raise ProfileInvalidError(
-            [Problem(None, path_text(p), text) for p, text in problems_of(serializer.errors)]
-        )
+    wanted = _checked(as_document(profile))
     before = None
     if profile.yaml:
         before = read_profile(profile.yaml, slug=profile.slug).document
-    text = compose(profile, serializer.validated_data, profile.extends, before=before)
+    text = compose(profile, wanted, profile.extends, before=before)
     reading = read_profile(text, slug=profile.slug)
     return _store(profile, reading, author=author, before=before or {})
 
@@ -285,9 +271,19 @@ def slug_in(text: str) -> str:
     """Return the slug for the name that a text gives itself; empty if it gives none."""
     try:
         data = read_yaml(text).data
-    except YamlProblemError:
+    except ProfileInvalidError:
         return ""  # the reading that follows says what is wrong
     return slug_of(str(flat(data).get("name") or ""))
+
+
+def _checked(document: Mapping[str, Any], problems: Sequence[Problem] = ()) -> Document:
+    """Return a document with every default in it; raise all that is wrong with it."""
+    serializer = ProfileSerializer(data=dict(document))
+    found = [] if serializer.is_valid() else problems_of(serializer.errors)
+    problems = [*problems, *(Problem(None, path_text(path), text) for path, text in found)]
+    if problems:
+        raise ProfileInvalidError(problems)
+    return dict(serializer.validated_data)
 
 
 def _lock(slug: str, seen: int | None) -> Profile | None:

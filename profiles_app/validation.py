@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 from models_app.models import DiscoveredModel
 from profiles_app.document import Document
+from profiles_app.errors import Problem, ProfileInvalidError
 from profiles_app.models import Profile, SamplingPreset
 from profiles_app.reading import line_of
-from profiles_app.resolution import memory_of, settings_of_all
+from profiles_app.resolution import memory_mib, settings_of_all
 from profiles_app.rows import as_document
 from profiles_app.variables import path_text
-from profiles_app.yamltext import YamlProblemError, read_yaml
+from profiles_app.yamltext import read_yaml
 
-MIB = 2**20
 NEAREST = 3
 
 Path = tuple[str | int, ...]
@@ -27,11 +27,9 @@ class Finding(NamedTuple):
     path: str  # enabled_models[1]
     message: str
     line: int | None = None  # of its YAML
-    model_id: str = ""  # that is not there
 
     def __str__(self) -> str:
-        line = f"line {self.line}: " if self.line else ""
-        return f"{line}{self.path}: {self.message}" if self.path else f"{line}{self.message}"
+        return str(Problem(self.line, self.path, self.message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +71,12 @@ def validate(profile: Profile) -> Validation:
     check = _Check(profile, document)
     findings = [*check.models(), *check.tiers(), *check.two_stage(), *check.rest()]
     try:
-        lines: Mapping[Path, int] = read_yaml(profile.yaml).lines if profile.yaml else {}
-    except YamlProblemError:
+        lines: Mapping[Path, int] = read_yaml(profile.yaml).lines
+    except ProfileInvalidError:  # rows that somebody made without a text
         lines = {}
     placed = [
-        Finding(is_error, path_text(path), message, line_of(lines, path), model_id)
-        for is_error, path, message, model_id in findings
+        Finding(is_error, path_text(path), message, line_of(lines, path))
+        for is_error, path, message in findings
     ]
     placed.sort(key=lambda finding: (finding.line or 0, not finding.is_error))
     return Validation(
@@ -89,7 +87,7 @@ def validate(profile: Profile) -> Validation:
     )
 
 
-_Found = tuple[bool, Path, str, str]
+_Found = tuple[bool, Path, str]
 
 
 class _Check:
@@ -105,15 +103,14 @@ class _Check:
         self.mismatches: list[str] = []
         settings = settings_of_all(list(self.models_here.values()), profile)
         self.memory_mib = sum(
-            _mib(memory_of(model, settings[model.model_id]).total_bytes)
-            * member.get("replicas", 1)
+            memory_mib(model, settings[model.model_id]) * member.get("replicas", 1)
             for member in self.members
             if (model := self.models_here.get(member["model_id"])) is not None
         )
 
     def models(self) -> Iterator[_Found]:
         if not self.members:
-            yield False, ("enabled_models",), "No model is enabled: nothing will run.", ""
+            yield False, ("enabled_models",), "No model is enabled: nothing will run."
         known: list[str] | None = None
         for index, member in enumerate(self.members):
             path, model_id = ("enabled_models", index), member["model_id"]
@@ -121,10 +118,10 @@ class _Check:
             if model is None:
                 if known is None:
                     known = list(DiscoveredModel.objects.values_list("model_id", flat=True))
-                yield True, path, _unknown(model_id, known), model_id
+                yield True, path, _unknown(model_id, known)
             elif not model.is_launchable:
                 why = model.problem or "its file has gone; `manage.py rescan` looks again"
-                yield True, path, f"{model_id} cannot run: {why}.", ""
+                yield True, path, f"{model_id} cannot run: {why}."
 
     def tiers(self) -> Iterator[_Found]:
         rules = self.document["tier_config"]
@@ -133,12 +130,12 @@ class _Check:
             if tier not in names:
                 self.mismatches.append(model_id)
                 message = f"{model_id} is {tier}, and no tier of that name has a rule."
-                yield False, ("tier_config",), message, ""
+                yield False, ("tier_config",), message
         served = {tier for _, tier in self._served()}
         for index, name in enumerate(names):
             if name not in served and self.members:
                 message = f"No enabled model is {name}: requests go to another tier."
-                yield False, ("tier_config", index), message, ""
+                yield False, ("tier_config", index), message
         yield from self._scores(rules)
 
     def _scores(self, rules: Sequence[Mapping[str, Any]]) -> Iterator[_Found]:
@@ -150,13 +147,13 @@ class _Check:
                 message = (
                     f"{rules[index]['name']} is never reached: the tier above has no limit."
                 )
-                yield True, path, message, ""
+                yield True, path, message
             elif limit is not None and before is not None and limit <= before:
                 message = f"{limit:g} is not above {before:g}, the limit of the tier before."
-                yield True, path, message, ""
+                yield True, path, message
         if limits and None not in limits:
             message = "No tier has max_score .inf: what scores higher goes to the last one."
-            yield False, ("tier_config",), message, ""
+            yield False, ("tier_config",), message
 
     def two_stage(self) -> Iterator[_Found]:
         stages = self.document["two_stage"]
@@ -166,23 +163,23 @@ class _Check:
         for key in ("stage1_tier", "stage2_tier"):
             if stages[key] not in served:
                 message = f"No enabled model is {stages[key]}: this stage has nobody to answer."
-                yield True, ("two_stage", key), message, ""
+                yield True, ("two_stage", key), message
         if stages["stage1_tier"] == stages["stage2_tier"]:
             message = f"Both stages are {stages['stage1_tier']}: the second adds only time."
-            yield False, ("two_stage", "stage2_tier"), message, ""
+            yield False, ("two_stage", "stage2_tier"), message
 
     def rest(self) -> Iterator[_Found]:
         preset = self.document["preset"]
         if preset and not SamplingPreset.objects.filter(name=preset).exists():
             there = ", ".join(SamplingPreset.objects.values_list("name", flat=True))
             message = f"There is no preset '{preset}'. Available: {there or 'none'}."
-            yield True, ("preset",), message, ""
+            yield True, ("preset",), message
         budget = self.document["memory"]["budget_mib"]
         if budget is not None and self.memory_mib > budget:
             message = (
                 f"The models need about {self.memory_mib:,} MiB, and the budget is {budget:,}."
             )
-            yield True, ("memory", "budget_mib"), message, ""
+            yield True, ("memory", "budget_mib"), message
 
     def _served(self) -> list[tuple[str, str]]:
         """Return the enabled models that have a tier, and it."""
@@ -200,7 +197,3 @@ def _unknown(model_id: str, known: Sequence[str]) -> str:
         return f"No model here has the id {model_id}. Near it: {', '.join(near)}."
     where = "`manage.py models list` shows those there are." if known else "None was found yet."
     return f"No model here has the id {model_id}. {where}"
-
-
-def _mib(size_bytes: int) -> int:
-    return -(-size_bytes // MIB)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import yaml
 
-from profiles_app.errors import Problem
+from profiles_app.errors import Problem, YamlProblemError
 from profiles_app.variables import (
     MAX_DEPTH,
     MAX_PROBLEMS,
@@ -37,14 +37,6 @@ _HINTS = {
     "indent the names of one mapping alike",
     "cannot start any token": "put a value that begins with it in quotes",
 }
-
-
-class YamlProblemError(Exception):
-    """Carries all that was found at once, at most MAX_PROBLEMS."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)

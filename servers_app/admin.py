@@ -162,8 +162,8 @@ class ActivatableProfileAdmin(ProfileAdmin):
             f"{len(activation.restarted)} of them restarting, "
             f"{len(activation.stopped)} stopping.",
         )
-        for text in activation.errors:
-            self.message_user(request, f"{profile}: {text}", messages.WARNING)
+        for finding in activation.errors:
+            self.message_user(request, f"{profile}: {finding}", messages.WARNING)
         for model_id, reason in activation.refused:
             self.message_user(request, f"Not started: {model_id}: {reason}", messages.WARNING)
 

@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings as django_settings
 from django.db import models
 
 from models_app.models import DiscoveredModel
 from profiles_app.models import Profile, Start
-from profiles_app.resolution import memory_of, settings_of_all
+from profiles_app.resolution import memory_mib, settings_of_all
 from profiles_app.runsettings import Setting
 from servers_app.engine.argv import Argument, explain_argv, server_argv
 from servers_app.engine.binary import Engine, find_engine
 from servers_app.errors import EngineError
 from servers_app.models import RUNNING, Server, Wanted
-
-MIB = 2**20
 
 
 class Step(models.TextChoices):
@@ -73,7 +72,7 @@ def make_plan(profile: Profile) -> Plan:
     here = DiscoveredModel.objects.select_related("root").in_bulk(ids, field_name="model_id")
     settings = settings_of_all(list(here.values()), profile)
     servers = list(Server.objects.select_related("model"))
-    by_place = {(server.model.model_id, server.replica): server for server in servers}
+    by_place = {(server.model_id, server.node, server.replica): server for server in servers}
     engine = _engine()
     wishes: list[Wish] = []
     for member in members:
@@ -81,7 +80,7 @@ def make_plan(profile: Profile) -> Plan:
         if model is None:
             continue
         for replica in range(member.replicas):
-            server = by_place.pop((member.model_id, replica), None)
+            server = by_place.pop((model.pk, node_of(model), replica), None)
             step, why = _step(profile, model, server, engine, settings[member.model_id])
             wishes.append(Wish(step, model, replica, server, why))
     wishes += [
@@ -90,7 +89,7 @@ def make_plan(profile: Profile) -> Plan:
         if server.wanted == Wanted.RUNNING
     ]
     after = sum(
-        _mib(wish.model, settings[wish.model.model_id])
+        memory_mib(wish.model, settings[wish.model.model_id])
         for wish in wishes
         if wish.step in _RUNS_AFTERWARDS
     )
@@ -100,6 +99,11 @@ def make_plan(profile: Profile) -> Plan:
         memory_before_mib=_memory_now(servers),
         memory_after_mib=after,
     )
+
+
+def node_of(model: DiscoveredModel) -> str:
+    """Return the node that has the model's files."""
+    return model.root.node if model.root else django_settings.MAGI_NODE
 
 
 def explained(profile: Profile) -> dict[str, list[Argument]]:
@@ -144,11 +148,7 @@ def _memory_now(servers: Sequence[Server]) -> int:
     running = [server for server in servers if server.wanted == Wanted.RUNNING]
     active = Profile.objects.filter(is_active=True).first()
     settings = settings_of_all([server.model for server in running], active)
-    return sum(_mib(server.model, settings[server.model.model_id]) for server in running)
-
-
-def _mib(model: DiscoveredModel, settings: dict[str, Setting]) -> int:
-    return -(-memory_of(model, settings).total_bytes // MIB)
+    return sum(memory_mib(server.model, settings[server.model.model_id]) for server in running)
 
 
 def _engine() -> Engine | None:

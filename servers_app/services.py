@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
@@ -14,11 +13,11 @@ from models_app.queue import enqueue
 from profiles_app.errors import ProfileNotActivatedError
 from profiles_app.models import Profile, Start
 from profiles_app.services import change_members, make_active, require_active_profile
-from profiles_app.validation import validate
+from profiles_app.validation import Finding, validate
 from servers_app import tasks
 from servers_app.errors import NotLaunchableError, ServersError
 from servers_app.models import RUNNING, Server, Wanted
-from servers_app.planning import Step, Wish, make_plan
+from servers_app.planning import Step, Wish, make_plan, node_of
 from servers_app.ports import claim_port
 
 
@@ -89,7 +88,7 @@ class Activation:
     restarted: list[Server] = field(default_factory=list)  # for other run settings
     missing: list[str] = field(default_factory=list)  # ids that no model here has
     refused: list[tuple[str, str]] = field(default_factory=list)  # id, why
-    errors: list[str] = field(default_factory=list)  # of its validation, overridden by force
+    errors: list[Finding] = field(default_factory=list)  # overridden by force
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -98,7 +97,7 @@ class Activation:
             "restarted": [server.model.model_id for server in self.restarted],
             "missing_models": self.missing,
             "failed": [{"model_id": id_, "detail": why} for id_, why in self.refused],
-            "errors": self.errors,
+            "errors": [str(error) for error in self.errors],
         }
 
 
@@ -115,9 +114,9 @@ def activate_profile(profile: Profile, *, force: bool = False) -> Activation:
     Raises:
         ProfileNotActivatedError: validation found errors; nothing has changed.
     """
-    errors = [str(finding) for finding in validate(profile).errors]
+    errors = validate(profile).errors
     if errors and not force:
-        raise ProfileNotActivatedError(profile.slug, errors)
+        raise ProfileNotActivatedError(profile.slug, [str(error) for error in errors])
     plan = make_plan(profile)
     make_active(profile)
     activation = Activation(missing=plan.missing, errors=errors)
@@ -170,11 +169,6 @@ def forget_servers_at_rest(model: DiscoveredModel, **_signal: object) -> None:
     """Remove the server rows of a model that is about to be pruned, unless one runs."""
     at_rest = Server.objects.filter(model=model, wanted=Wanted.STOPPED)
     at_rest.exclude(state__in=RUNNING).delete()
-
-
-def node_of(model: DiscoveredModel) -> str:
-    """Return the node that has the model's files."""
-    return model.root.node if model.root else settings.MAGI_NODE
 
 
 def _want(server: Server, wanted: Wanted) -> None:

@@ -64,8 +64,8 @@ def _show_members(console: Console, activation: Activation) -> None:
     for model_id in activation.missing:
         console.print(f"  [yellow]![/] Model not found: {escape(model_id)}")
     for error in activation.errors:
-        if not any(model_id in error for model_id in activation.missing):
-            console.print(f"  [yellow]![/] {escape(error)}")
+        if not error.path.startswith("enabled_models"):  # those are told of above
+            console.print(f"  [yellow]![/] {escape(str(error))}")
     for model_id, reason in activation.refused:
         console.print(f"  [red]✗[/] {escape(model_id)}: {escape(reason)}")
 

@@ -11,9 +11,10 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from models_app import registry
+from models_app.discovery import discover
 from models_app.fingerprint import fingerprint
 from models_app.models import DiscoveredModel, DiscoveryRules, ScanMemory, ScanRoot
-from models_app.scanned import DIRECTORY, HUGGINGFACE, RootSpec
+from models_app.scanned import DIRECTORY, GEMMA, HUGGINGFACE, OLLAMA, RootSpec
 from tests.models_app.ggufs import write_gguf
 from tests.models_app.scans import add_to_cache, complete_gguf, set_main
 
@@ -118,6 +119,21 @@ def test_whatever_changes_what_a_scan_finds_changes_the_fingerprint(
     assert fingerprint(roots) == before
     change(cache)
     assert fingerprint(roots) != before
+
+
+@pytest.mark.parametrize("kind", [DIRECTORY, HUGGINGFACE, OLLAMA, GEMMA])
+@pytest.mark.parametrize("folder", ["plain", "models--o--n/snapshots/1", "datasets--o--n"])
+def test_it_looks_wherever_a_scan_of_that_kind_does(
+    tmp_path: Path, kind: str, folder: str
+) -> None:
+    roots = [RootSpec(tmp_path, kind)]
+    (tmp_path / folder).mkdir(parents=True)
+    before, found = fingerprint(roots), len(discover(roots).models)
+
+    write_gguf(tmp_path / folder / NAME)
+
+    if len(discover(roots).models) > found:
+        assert fingerprint(roots) != before
 
 
 def test_a_link_in_a_circle_has_a_fingerprint(tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from profiles_app.errors import ProfileFileConflictError
 from profiles_app.files import (
     FileState,
-    ProfileFileConflictError,
     Synced,
     conflict_lines,
     file_state,

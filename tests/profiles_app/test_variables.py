@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from profiles_app.errors import YamlProblemError
 from profiles_app.variables import (
     MAX_PROBLEMS,
     MAX_SUBSTITUTED_CHARS,
@@ -18,7 +19,7 @@ from profiles_app.variables import (
     substitute,
     write_entry,
 )
-from profiles_app.yamltext import YamlProblemError, read_yaml
+from profiles_app.yamltext import read_yaml
 
 ENVIRON = {"CTX": "8192", "NAME": "fast", "EMPTY": "", "NESTED": "${NAME}", "LIST": "[a, b]"}
 ALLOWED = [*ENVIRON, "UNSET", "WORD", "BELL"]

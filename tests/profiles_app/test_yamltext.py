@@ -12,11 +12,11 @@ from django.conf import settings as django_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from profiles_app.errors import YamlProblemError
 from profiles_app.variables import MAX_DEPTH, MAX_PROBLEMS
 from profiles_app.yamltext import (
     MAX_BYTES,
     MAX_VALUES,
-    YamlProblemError,
     read_yaml,
     rewrite_yaml,
     write_yaml,

@@ -193,7 +193,7 @@ class Command(BaseCommand):
             self._print(activation.as_json())
             return
         for error in activation.errors:
-            self.console.print(f"[yellow]![/] {escape(error)}")
+            self.console.print(f"[yellow]![/] {escape(str(error))}")
         for model_id, reason in activation.refused:
             self.console.print(f"[red]✗[/] {escape(model_id)}: {escape(reason)}")
         self.console.print(
