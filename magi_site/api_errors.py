@@ -19,7 +19,12 @@ from profiles_app.errors import (
     ProfileNotFoundError,
     VersionNotFoundError,
 )
-from servers_app.errors import NoFreePortError, NotLaunchableError
+from servers_app.errors import (
+    EngineError,
+    NodeAwayError,
+    NoFreePortError,
+    NotLaunchableError,
+)
 
 STATUS_CODES: Mapping[type[Exception], int] = {
     NoWorkerError: status.HTTP_503_SERVICE_UNAVAILABLE,
@@ -33,6 +38,8 @@ STATUS_CODES: Mapping[type[Exception], int] = {
     ProfileChangedError: status.HTTP_409_CONFLICT,
     ProfileInUseError: status.HTTP_409_CONFLICT,
     ProfileNotActivatedError: status.HTTP_409_CONFLICT,
+    EngineError: status.HTTP_503_SERVICE_UNAVAILABLE,
+    NodeAwayError: status.HTTP_503_SERVICE_UNAVAILABLE,
     NoFreePortError: status.HTTP_503_SERVICE_UNAVAILABLE,
     NotLaunchableError: status.HTTP_409_CONFLICT,
 }

@@ -1,12 +1,18 @@
 """Typed readers for environment variables; each fails loudly and by name."""
 
+import ipaddress
 import os
+import re
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
+SLUG = re.compile(r"[-\w]{1,64}", re.ASCII)
+# Names separated by dots (RFC 1123, section 2.1); Docker's have underscores. What ends in a
+# number is no name: it was to be an IP address.
+HOST_NAME = re.compile(r"(\w[-\w]*\.)*(?!\d+$)\w[-\w]*", re.ASCII)
 
 
 def env_str(name: str, default: str) -> str:
@@ -24,6 +30,26 @@ def env_choice(name: str, default: str, *, choices: tuple[str, ...]) -> str:
     if value in choices:
         return value
     msg = f"{name}={value!r} is not accepted; use one of {', '.join(choices)}."
+    raise ImproperlyConfigured(msg)
+
+
+def env_host(name: str, default: str) -> str:
+    """Return the variable `name` as a host name or an IP address that can be reached.
+
+    Raises:
+        ImproperlyConfigured: it has a scheme, a port or a path, or names every address.
+    """
+    value = env_str(name, default).strip()
+    try:
+        is_usable = not ipaddress.ip_address(value).is_unspecified
+    except ValueError:
+        is_usable = HOST_NAME.fullmatch(value) is not None
+    if is_usable:
+        return value
+    msg = (
+        f"{name}={value!r} is not accepted; give the host name or the IP address at which "
+        "others reach this machine, without scheme or port."
+    )
     raise ImproperlyConfigured(msg)
 
 
@@ -51,6 +77,32 @@ def env_names(name: str) -> tuple[str, ...]:
             msg = f"{name}: {part!r} is no name of a variable; separate names by commas."
             raise ImproperlyConfigured(msg)
     return names
+
+
+def env_programs(name: str, *, reserved: str) -> dict[str, Path]:
+    """Return the variable `name`, `NAME=PATH` separated by commas, as absolute paths by name.
+
+    Raises:
+        ImproperlyConfigured: one of them is not so, has a name that is no slug, is there
+            twice, or is called `reserved`.
+    """
+    programs: dict[str, Path] = {}
+    for part in filter(None, map(str.strip, os.environ.get(name, "").split(","))):
+        key, equals, path = (piece.strip() for piece in part.partition("="))
+        problem = ""
+        if not equals or not path:
+            problem = "is not NAME=PATH; separate programs by commas"
+        elif not SLUG.fullmatch(key):
+            problem = "has a name that is not made of up to 64 letters, digits, - and _"
+        elif key == reserved:
+            problem = f"takes a name that is taken; {reserved} is always there"
+        elif key in programs:
+            problem = "is the second of that name"
+        if problem:
+            msg = f"{name}: {part!r} {problem}."
+            raise ImproperlyConfigured(msg)
+        programs[key] = Path(path).expanduser().absolute()
+    return programs
 
 
 def env_int(name: str, default: int, *, minimum: int, maximum: int) -> int:

@@ -11,7 +11,17 @@ import dotenv
 
 from magi_site.database import database_from_url
 from magi_site.datadir import broker_url, ensure_secret_key, runtime_dir
-from magi_site.env import env_bool, env_choice, env_int, env_names, env_path, env_paths, env_str
+from magi_site.env import (
+    env_bool,
+    env_choice,
+    env_host,
+    env_int,
+    env_names,
+    env_path,
+    env_paths,
+    env_programs,
+    env_str,
+)
 
 django_stubs_ext.monkeypatch()
 
@@ -24,6 +34,7 @@ MAGI_RUN_DIR = runtime_dir(MAGI_DATA_DIR)
 MAGI_HOST = env_str("MAGI_HOST", "127.0.0.1")
 MAGI_PORT = env_int("MAGI_PORT", 8000, minimum=1, maximum=65535)
 MAGI_NODE = env_str("MAGI_NODE", "local")
+MAGI_NODE_ADDRESS = env_host("MAGI_NODE_ADDRESS", "127.0.0.1")
 MAGI_API_AUTH = env_choice("MAGI_API_AUTH", "auto", choices=("auto", "required", "off"))
 
 # -- models, profiles, servers: the guide's names
@@ -34,9 +45,15 @@ MODEL_SCAN_PATH = env_paths("MODEL_SCAN_PATH", [])  # empty: the Hugging Face ca
 MAGI_WATCH = env_bool("MAGI_WATCH", default=False)
 MODEL_PORT_RANGE_START = env_int("MODEL_PORT_RANGE_START", 8080, minimum=1, maximum=65535)
 MODEL_PORT_RANGE_END = env_int("MODEL_PORT_RANGE_END", 8099, minimum=1, maximum=65535)
-MODEL_MAX_STARTUP_TIME = env_int("MODEL_MAX_STARTUP_TIME", 60, minimum=1, maximum=86400)
+MODEL_MAX_STARTUP_TIME = env_int("MODEL_MAX_STARTUP_TIME", 0, minimum=0, maximum=86400)
+MODEL_STALL_TIMEOUT = env_int("MODEL_STALL_TIMEOUT", 30, minimum=1, maximum=86400)
+MODEL_WEDGE_TIMEOUT = env_int("MODEL_WEDGE_TIMEOUT", 120, minimum=1, maximum=86400)
+MODEL_RESTART_LIMIT = env_int("MODEL_RESTART_LIMIT", 5, minimum=1, maximum=1000)
+MODEL_RESTART_WINDOW = env_int("MODEL_RESTART_WINDOW", 600, minimum=1, maximum=86400)
 MODEL_CONCURRENT_STARTS = env_bool("MODEL_CONCURRENT_STARTS", default=True)
+MAGI_MEMORY_RESERVE_MIB = env_int("MAGI_MEMORY_RESERVE_MIB", 1024, minimum=0, maximum=1048576)
 LLAMA_SERVER_PATH = env_str("LLAMA_SERVER_PATH", "")  # empty: on PATH, else embedded
+LLAMA_SERVER_BUILDS = env_programs("LLAMA_SERVER_BUILDS", reserved="embedded")
 
 # -- Django
 SECRET_KEY = os.environ.get("MAGI_SECRET_KEY") or ensure_secret_key(MAGI_DATA_DIR)

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from profiles_app import preset_admin  # noqa: F401 - registers the presets
+from profiles_app.engines import engine_names, no_such_engine, unknown_settings
 from profiles_app.errors import ProfilesError
 from profiles_app.files import FileState, file_state, yaml_of
 from profiles_app.models import (
@@ -35,6 +36,18 @@ SMALL_TEXTS: dict[type[Field[Any, Any]], dict[str, Any]] = {
 class RunSettingsForm(forms.ModelForm[M]):
     """A form whose run settings are checked before they are saved, each by its name."""
 
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        values = cleaned.get("run_settings") or {}
+        for place, sentence in unknown_settings(self.engine(), values):
+            self.add_error("run_settings", f"{place}: {sentence}")
+        return cleaned
+
+    def engine(self) -> str:
+        """Return which llama-server gets the settings: that of the active profile."""
+        active = Profile.objects.filter(is_active=True).values_list("engine", flat=True)
+        return active.first() or ""
+
     def clean_run_settings(self) -> dict[str, Any]:
         cleaned, problems = check(self.cleaned_data["run_settings"] or {})
         if problems:
@@ -56,6 +69,19 @@ class ProfileForm(RunSettingsForm[Profile]):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.initial["seen"] = self.instance.version
+        names = sorted({*engine_names(), self.instance.engine} - {""})
+        choices = [("", "The default"), *((name, name) for name in names)]
+        self.fields["engine"].widget = forms.Select(choices=choices)
+
+    def engine(self) -> str:
+        name: str = self.cleaned_data.get("engine", "")
+        return name
+
+    def clean_engine(self) -> str:
+        name = self.engine()
+        if why_not := no_such_engine(name):
+            raise ValidationError(why_not)
+        return name
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
@@ -83,9 +109,15 @@ class ProfileForm(RunSettingsForm[Profile]):
         raise ValidationError(msg)
 
 
+class MemberForm(RunSettingsForm[ProfileMember]):
+    def engine(self) -> str:
+        profile = self.cleaned_data.get("profile")  # as it is edited
+        return profile.engine if isinstance(profile, Profile) else ""
+
+
 class MemberInline(admin.TabularInline[ProfileMember, Profile]):
     model = ProfileMember
-    form = RunSettingsForm[ProfileMember]
+    form = MemberForm
     extra = 1
     verbose_name = "enabled model"
     formfield_overrides = SMALL_TEXTS
@@ -136,6 +168,7 @@ class ProfileAdmin(admin.ModelAdmin[Profile]):
                     ("idle_ttl_seconds", "drain_seconds"),
                     ("queue_limit", "queue_wait_seconds"),
                     ("memory_budget_mib", "eviction"),
+                    "engine",
                     "run_settings",
                 )
             },

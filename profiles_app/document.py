@@ -1,7 +1,7 @@
 """A profile as plain values: what the API's JSON has, and a YAML file in nested form.
 
     name, description, extends, enabled_models, tier_config, two_stage, load_balancing,
-    lifecycle, queue, memory, preset, run_settings
+    lifecycle, queue, memory, preset, engine, run_settings
 
 No limit is None here and in JSON, and `.inf` in YAML. A model is its id, or a mapping where
 there is more to say of it: `{model_id, tier, replicas, run_settings}`.
@@ -18,7 +18,7 @@ Document = dict[str, Any]
 OWN = ("name", "description", "extends")  # never inherited
 LISTS = ("enabled_models", "tier_config")  # inherited as a whole, or not
 MAPPINGS = ("two_stage", "load_balancing", "lifecycle", "queue", "memory", "run_settings")
-SECTIONS = (*OWN, *LISTS, *MAPPINGS[:-1], "preset", "run_settings")
+SECTIONS = (*OWN, *LISTS, *MAPPINGS[:-1], "preset", "engine", "run_settings")
 # What is written of a profile that says nothing of it, because people look for it.
 ALWAYS_WRITTEN = ("enabled_models", "tier_config", "two_stage", "load_balancing")
 

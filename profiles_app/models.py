@@ -105,6 +105,11 @@ class Profile(models.Model):
     preset = models.CharField(
         max_length=64, blank=True, help_text="Sampling preset of requests that name none."
     )
+    engine = models.CharField(
+        max_length=64,
+        blank=True,
+        help_text="Which llama-server, by its name in LLAMA_SERVER_BUILDS. Empty: the default.",
+    )
     run_settings = models.JSONField(
         default=dict, blank=True, help_text="llama-server's, for every model of the profile."
     )

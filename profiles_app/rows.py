@@ -48,6 +48,7 @@ def as_document(profile: Profile) -> Document:
         ],
         **sections,
         "preset": profile.preset or None,
+        "engine": profile.engine,
         "run_settings": profile.run_settings,
     }
 
@@ -58,6 +59,7 @@ def write_rows(profile: Profile, document: Document, *, extends: Profile | None)
     profile.description = document["description"]
     profile.extends = extends
     profile.preset = document["preset"] or ""
+    profile.engine = document["engine"]
     profile.run_settings = document["run_settings"]
     for section, columns in _COLUMNS.items():
         for key, column in columns.items():

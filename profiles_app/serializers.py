@@ -136,6 +136,20 @@ class TierRuleSerializer(StrictSerializer):
     description = TextField(default="", allow_blank=True, max_length=200)
 
 
+class EngineField(serializers.SlugField):
+    """The name of a llama-server, never its path; empty or null for the default."""
+
+    default_error_messages = {
+        "invalid": "Give a name of LLAMA_SERVER_BUILDS, or `embedded`; a path is no name."
+    }
+
+    def __init__(self) -> None:
+        super().__init__(max_length=64, allow_blank=True, allow_null=True, default="")
+
+    def run_validation(self, data: Any = serializers.empty) -> str:
+        return super().run_validation(data) or ""
+
+
 class TwoStageSerializer(StrictSerializer):
     enabled = serializers.BooleanField(default=False)
     stage1_tier = OneOfField(Tier.values, default=Tier.BALANCED.value)
@@ -207,6 +221,7 @@ class ProfileSerializer(StrictSerializer):
     queue = QueueSerializer(default=None, allow_null=True)
     memory = MemorySerializer(default=None, allow_null=True)
     preset = serializers.SlugField(max_length=64, allow_null=True, default=None)
+    engine = EngineField()
     run_settings = RunSettingsField(default=dict)
 
     def validate_name(self, value: str) -> str:

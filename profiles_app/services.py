@@ -5,6 +5,7 @@ What an activation does to servers is servers_app's.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +16,7 @@ from django.utils.text import slugify
 
 from models_app.events import PROFILE, publish
 from profiles_app.document import Document, changes, flat, written
+from profiles_app.engines import engine_problems
 from profiles_app.errors import (
     NoActiveProfileError,
     Problem,
@@ -26,7 +28,7 @@ from profiles_app.errors import (
     VersionNotFoundError,
 )
 from profiles_app.models import Profile, ProfileVersion
-from profiles_app.reading import Reading, find_parent, read_profile
+from profiles_app.reading import Reading, find_parent, line_of, read_profile
 from profiles_app.rows import as_document, write_rows
 from profiles_app.serializers import ProfileSerializer, defaults, problems_of
 from profiles_app.variables import path_text
@@ -151,7 +153,7 @@ def save_document(
     if reading.document != wanted:
         # What stands in the old text means something else under another parent.
         reading = read_profile(rewrite_yaml("", written(wanted, base={})), slug=slug)
-    return _store(profile or Profile(slug=slug), reading, author=author)
+    return _store(profile or Profile(slug=slug), _lineless(reading), author=author)
 
 
 @transaction.atomic
@@ -167,7 +169,7 @@ def save_rows(profile: Profile, *, author: str = "") -> Profile:
         before = read_profile(profile.yaml, slug=profile.slug).document
     text = compose(profile, wanted, profile.extends, before=before)
     reading = read_profile(text, slug=profile.slug)
-    return _store(profile, reading, author=author, before=before or {})
+    return _store(profile, _lineless(reading), author=author, before=before or {})
 
 
 @transaction.atomic
@@ -286,6 +288,11 @@ def _checked(document: Mapping[str, Any], problems: Sequence[Problem] = ()) -> D
     return dict(serializer.validated_data)
 
 
+def _lineless(reading: Reading) -> Reading:
+    """Return a reading of a text that nobody has seen: its lines say nothing to them."""
+    return replace(reading, lines={})
+
+
 def _lock(slug: str, seen: int | None) -> Profile | None:
     """Return the row, which nobody else changes until the transaction ends."""
     profile = Profile.objects.select_for_update().filter(slug=slug).first()
@@ -312,6 +319,7 @@ def _store(
     changed = changes(before, reading.document) if before else []
     if before and not changed and text == profile.yaml and not is_file:
         return profile
+    _refuse_what_its_engine_lacks(reading)
     profile.yaml = text
     if is_file:
         profile.file_hash = text_hash(text)
@@ -327,6 +335,16 @@ def _store(
     for child in profile.children.exclude(yaml=""):
         _follow(child, profile.slug, author)
     return profile
+
+
+def _refuse_what_its_engine_lacks(reading: Reading) -> None:
+    # Here, not where a text is read: a profile whose engine has changed can be mended.
+    problems = [
+        Problem(line_of(reading.lines, path), path_text(path), sentence)
+        for path, sentence in engine_problems(reading.document)
+    ]
+    if problems:
+        raise ProfileInvalidError(problems)
 
 
 def _follow(child: Profile, parent: str, author: str) -> None:

@@ -1,4 +1,4 @@
-"""What is wrong with a profile here and now: against the models there are, and the memory."""
+"""What is wrong with a profile here and now: with its models, its engine and the memory."""
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 from models_app.models import DiscoveredModel
 from profiles_app.document import Document
+from profiles_app.engines import no_such_engine, steps, unknown_settings
 from profiles_app.errors import Problem, ProfileInvalidError
 from profiles_app.models import Profile, SamplingPreset
 from profiles_app.reading import line_of
 from profiles_app.resolution import memory_mib, settings_of_all
 from profiles_app.rows import as_document
+from profiles_app.runsettings import MAGI
 from profiles_app.variables import path_text
 from profiles_app.yamltext import read_yaml
 
@@ -69,7 +71,13 @@ def validate(profile: Profile) -> Validation:
     """Hold a profile against the registry, the presets and its memory budget."""
     document = as_document(profile)
     check = _Check(profile, document)
-    findings = [*check.models(), *check.tiers(), *check.two_stage(), *check.rest()]
+    findings = [
+        *check.models(),
+        *check.tiers(),
+        *check.two_stage(),
+        *check.engine(),
+        *check.rest(),
+    ]
     try:
         lines: Mapping[Path, int] = read_yaml(profile.yaml).lines
     except ProfileInvalidError:  # rows that somebody made without a text
@@ -101,9 +109,9 @@ class _Check:
         self.models_here = DiscoveredModel.objects.in_bulk(ids, field_name="model_id")
         self.missing = [model_id for model_id in ids if model_id not in self.models_here]
         self.mismatches: list[str] = []
-        settings = settings_of_all(list(self.models_here.values()), profile)
+        self.settings = settings_of_all(list(self.models_here.values()), profile)
         self.memory_mib = sum(
-            memory_mib(model, settings[model.model_id]) * member.get("replicas", 1)
+            memory_mib(model, self.settings[model.model_id]) * member.get("replicas", 1)
             for member in self.members
             if (model := self.models_here.get(member["model_id"])) is not None
         )
@@ -168,6 +176,22 @@ class _Check:
             message = f"Both stages are {stages['stage1_tier']}: the second adds only time."
             yield False, ("two_stage", "stage2_tier"), message
 
+    def engine(self) -> Iterator[_Found]:
+        """Hold what is launched against the engine: it, or what is below, may have changed."""
+        name = self.document["engine"]
+        if why := no_such_engine(name):
+            yield True, ("engine",), why
+            return
+        found: dict[_Found, None] = {}  # what stands below the models is found with each
+        for index, member in enumerate(self.members):
+            settings = self.settings.get(member["model_id"], {})
+            said = {key: each.value for key, each in settings.items() if each.origin != MAGI}
+            for place, sentence in unknown_settings(name, said):
+                where = steps(place)
+                origin = settings[str(where[0])].origin
+                found[_unknown_setting(index, origin, where, sentence)] = None
+        yield from found
+
     def rest(self) -> Iterator[_Found]:
         preset = self.document["preset"]
         if preset and not SamplingPreset.objects.filter(name=preset).exists():
@@ -189,6 +213,16 @@ class _Check:
             if model is not None and model.has_tier:
                 pairs.append((model.model_id, member.get("tier") or model.tier))
         return pairs
+
+
+def _unknown_setting(index: int, origin: str, where: Path, sentence: str) -> _Found:
+    """Return where in a profile one looks for what a layer of `origin` says."""
+    if origin.endswith(", this model"):
+        return True, ("enabled_models", index, "run_settings", *where), sentence
+    if origin.startswith("profile "):
+        return True, ("run_settings", *where), sentence
+    path: Path = ("enabled_models", index) if origin == "model" else ("engine",)
+    return True, path, f"{path_text(where)} of the {origin}'s run settings: {sentence}"
 
 
 def _unknown(model_id: str, known: Sequence[str]) -> str:

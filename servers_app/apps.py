@@ -7,6 +7,9 @@ class ServersAppConfig(AppConfig):
 
     def ready(self) -> None:
         from models_app.pruning import about_to_prune  # noqa: PLC0415
+        from profiles_app.engines import settings_are_judged  # noqa: PLC0415
         from servers_app import checks, services  # noqa: F401, PLC0415 - registers the checks
+        from servers_app.engine.unknown import judge_settings  # noqa: PLC0415
 
         about_to_prune.connect(services.forget_servers_at_rest)
+        settings_are_judged.connect(judge_settings)

@@ -5,7 +5,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from servers_app.engine.binary import find_engine
+from servers_app.engine.binary import Engine, find_engine
+from servers_app.engine.builds import ask_version
 from servers_app.errors import EngineError
 
 FIRST_UNPRIVILEGED_PORT = 1024
@@ -15,10 +16,39 @@ FIRST_UNPRIVILEGED_PORT = 1024
 def check_engine(**_kwargs: Any) -> list[CheckMessage]:
     """There is a llama-server to launch, and LLAMA_SERVER_PATH names one if it is set."""
     try:
-        find_engine()
+        engine = find_engine()
     except EngineError as error:
         hint = "Set LLAMA_SERVER_PATH to a llama-server, or to `embedded`."
         return [Error(str(error), hint=hint, id="servers_app.E003")]
+    return _check_build(engine)
+
+
+@register()
+def check_builds(**_kwargs: Any) -> list[CheckMessage]:
+    """What LLAMA_SERVER_BUILDS names can be run: only profiles that choose it need it."""
+    messages: list[CheckMessage] = []
+    for name in settings.LLAMA_SERVER_BUILDS:
+        try:
+            messages += _check_build(find_engine(name))
+        except EngineError as error:
+            hint = f"Until then no profile with `engine: {name}` runs."
+            messages.append(Warning(str(error), hint=hint, id="servers_app.W002"))
+    return messages
+
+
+def _check_build(engine: Engine) -> list[CheckMessage]:
+    """Ask for the version alone: that takes 10 ms, and every command of ours does it."""
+    if engine.is_embedded:  # as new as requirements.txt has it
+        return []
+    try:
+        version = ask_version(engine)
+    except EngineError as error:
+        hint = "Run it by hand: nothing is launched with it before it answers."
+        return [Warning(str(error), hint=hint, id="servers_app.W003")]
+    if version.warning:
+        hint = "Only load GGUF files that you trust until then."
+        message = f"{engine}: {version.warning}"
+        return [Warning(message, hint=hint, id="servers_app.W004")]
     return []
 
 

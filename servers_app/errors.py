@@ -4,6 +4,7 @@ ServersError
 ├── EngineError                no llama-server that can be run
 ├── LaunchError                a process was not started
 ├── NoFreePortError            every port of the range is in use
+├── NodeAwayError              the worker of a node is not there
 └── NotLaunchableError         the model's files are missing or broken
 """
 
@@ -13,7 +14,7 @@ class ServersError(Exception):
 
 
 class EngineError(ServersError):
-    """LLAMA_SERVER_PATH names nothing that can be run."""
+    """The llama-server cannot be run, or does not answer like one; the message says which."""
 
 
 class LaunchError(ServersError):
@@ -22,6 +23,10 @@ class LaunchError(ServersError):
 
 class NoFreePortError(ServersError):
     """Every port of MODEL_PORT_RANGE_START to _END is claimed or taken."""
+
+
+class NodeAwayError(ServersError):
+    """No worker of the node has said lately that it is there; the message says since when."""
 
 
 class NotLaunchableError(ServersError):

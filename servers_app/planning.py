@@ -13,8 +13,10 @@ from profiles_app.resolution import memory_mib, settings_of_all
 from profiles_app.runsettings import Setting
 from servers_app.engine.argv import Argument, explain_argv, server_argv
 from servers_app.engine.binary import Engine, find_engine
+from servers_app.engine.builds import capabilities
 from servers_app.errors import EngineError
 from servers_app.models import RUNNING, Server, Wanted
+from servers_app.ports import LOOPBACK
 
 
 class Step(models.TextChoices):
@@ -35,6 +37,10 @@ class Wish:
     replica: int
     server: Server | None  # None for one that was never started
     why: str = ""
+
+    @property
+    def is_enabled(self) -> bool:
+        return self.step not in (Step.STOP, Step.REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ def make_plan(profile: Profile) -> Plan:
     settings = settings_of_all(list(here.values()), profile)
     servers = list(Server.objects.select_related("model"))
     by_place = {(server.model_id, server.node, server.replica): server for server in servers}
-    engine = _engine()
+    engine = _engine(profile)
     wishes: list[Wish] = []
     for member in members:
         model = here.get(member.model_id)
@@ -110,12 +116,12 @@ def explained(profile: Profile) -> dict[str, list[Argument]]:
     """Return each model's command line in a profile, and where each value comes from.
 
     Raises:
-        EngineError: there is no llama-server.
+        EngineError: there is no llama-server, or it cannot be asked what it can do.
     """
     ids = list(profile.members.values_list("model_id", flat=True))
     here = DiscoveredModel.objects.in_bulk(ids, field_name="model_id")
     settings = settings_of_all(list(here.values()), profile)
-    engine = find_engine()
+    engine = find_engine(profile.engine)
     return {
         model_id: explain_argv(engine, here[model_id], here[model_id].port, settings[model_id])
         for model_id in ids
@@ -140,7 +146,8 @@ def _step(
         return (Step.ON_REQUEST, "") if is_later else (Step.START, "")
     if engine is None or server.port is None or not server.argv:
         return Step.STAY, ""
-    differs = server.argv != server_argv(engine, model, server.port, settings)
+    argv = server_argv(engine, model, server.port, settings, host=_host_of(server))
+    differs = server.argv != argv
     return (Step.RESTART if differs else Step.STAY), ""
 
 
@@ -151,8 +158,17 @@ def _memory_now(servers: Sequence[Server]) -> int:
     return sum(memory_mib(server.model, settings[server.model.model_id]) for server in running)
 
 
-def _engine() -> Engine | None:
+def _host_of(server: Server) -> str:
+    """Return the address that a server was launched at: it does not move with a profile."""
+    argv: list[str] = server.argv
+    return argv[argv.index("--host") + 1] if "--host" in argv else LOOPBACK
+
+
+def _engine(profile: Profile) -> Engine | None:
+    """Return the profile's engine, if it can be asked what it can do."""
     try:
-        return find_engine()
+        engine = find_engine(profile.engine)
+        capabilities(engine)
     except EngineError:
         return None
+    return engine

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from servers_app.errors import NoFreePortError
-from servers_app.models import Server
+from servers_app.models import Server, ServerEvent
 
 LOOPBACK = "127.0.0.1"
 
@@ -37,6 +37,9 @@ def claim_port(server: Server) -> int:
         except IntegrityError:
             continue  # another server claimed it since we looked
         server.port = port
+        if server.model.port not in (None, port):
+            why = f"port {server.model.port}, the model's own, is taken; {port} is used"
+            ServerEvent.objects.create(server=server, kind=ServerEvent.Kind.NOTE, why=why)
         return port
     msg = (
         f"Every port from {settings.MODEL_PORT_RANGE_START} to {settings.MODEL_PORT_RANGE_END} "
@@ -58,12 +61,12 @@ def free_ports(
     return (port for port in order if port not in taken and is_bindable(port))
 
 
-def is_bindable(port: int) -> bool:
-    """Whether `port` can be bound on loopback, as llama-server binds it."""
+def is_bindable(port: int, host: str = LOOPBACK) -> bool:
+    """Whether `port` can be bound, as llama-server binds it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind((host, port))
         except OSError:
             return False
         return True

@@ -10,6 +10,8 @@ import os
 import shutil
 import tempfile
 
+import pytest
+
 DATA_DIR = tempfile.mkdtemp(prefix="magi-")
 atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
 
@@ -22,3 +24,8 @@ os.environ.update(
     LLAMA_SERVER_PATH="embedded",
     HF_HUB_CACHE=os.path.join(DATA_DIR, "no-such-cache"),  # noqa: PTH118
 )
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--chaos-seconds", type=float, default=90, help="of tests/chaos")
+    parser.addoption("--chaos-seed", type=int, default=0, help="0: another one each time")

@@ -3,7 +3,14 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from magi_site.env import env_bool, env_choice, env_int, env_path, env_paths
+from magi_site.env import (
+    env_bool,
+    env_choice,
+    env_int,
+    env_path,
+    env_paths,
+    env_programs,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +66,35 @@ def test_paths_are_absolute_with_the_home_folder_filled_in(
 
     assert env_path("MAGI_DATA_DIR", Path("data")) == Path("/home/me/magi")
     assert env_paths("MODEL_SCAN_PATH", []) == [Path("/models"), Path("/home/me/more")]
+
+
+def test_programs_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("LLAMA_SERVER_BUILDS", " old = ~/b6000/llama-server ,cuda_12=/opt/a=b,")
+
+    assert env_programs("LLAMA_SERVER_BUILDS", reserved="embedded") == {
+        "old": Path("/home/me/b6000/llama-server"),
+        "cuda_12": Path("/opt/a=b"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ("/opt/llama-server", "'/opt/llama-server' is not NAME=PATH"),
+        ("old=", "'old=' is not NAME=PATH"),
+        ("=/opt/llama-server", "letters, digits, - and _"),
+        ("my build=/opt/llama-server", "letters, digits, - and _"),
+        (f"{'a' * 65}=/opt/llama-server", "up to 64"),
+        ("älter=/opt/llama-server", "letters, digits, - and _"),
+        ("old=/a,old=/b", "'old=/b' is the second of that name"),
+        ("embedded=/a", "embedded is always there"),
+    ],
+)
+def test_programs_that_are_not_named_well_are_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, raw: str, words: str
+) -> None:
+    monkeypatch.setenv("LLAMA_SERVER_BUILDS", raw)
+
+    with pytest.raises(ImproperlyConfigured, match=f"^LLAMA_SERVER_BUILDS: .*{words}"):
+        env_programs("LLAMA_SERVER_BUILDS", reserved="embedded")

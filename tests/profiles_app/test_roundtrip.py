@@ -111,6 +111,7 @@ _documents = st.fixed_dictionaries(
             {}, optional={"budget_mib": st.none() | _whole, "eviction": st.just("idle-longest")}
         ),
         "preset": st.none() | st.sampled_from(["fast", "code"]),
+        "engine": st.sampled_from(["", "embedded"]),
         "run_settings": _run_settings,
     },
 )

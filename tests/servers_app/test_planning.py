@@ -111,7 +111,16 @@ def test_a_profile_that_starts_on_request_starts_nothing_now(old: Profile) -> No
     assert steps(new) == {"kept": "stay", "added": "on request", "dropped": "stop"}
 
     services.activate_profile(new)
-    assert not Server.objects.filter(model__model_id="added").exists()
+    added = Server.objects.get(model__model_id="added")
+    assert (added.wanted, added.on_request) == (Wanted.STOPPED, True)
+
+
+def test_only_what_the_new_profile_offers_is_started_by_a_request(old: Profile) -> None:
+    services.activate_profile(save_yaml(NEW + "lifecycle: {start: request}\n"))
+
+    services.activate_profile(old)
+
+    assert not Server.objects.filter(on_request=True).exclude(model__model_id="kept").exists()
 
 
 def test_errors_stop_an_activation_and_nothing_has_changed(old: Profile) -> None:

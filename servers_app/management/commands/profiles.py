@@ -188,7 +188,7 @@ class Command(BaseCommand):
         if options["plan"]:
             self._show_plan(make_plan(profile), validate(profile))
             return
-        activation = activate_profile(profile, force=options["force"])
+        activation = activate_profile(profile, force=options["force"], who=_author())
         if self.as_json:
             self._print(activation.as_json())
             return

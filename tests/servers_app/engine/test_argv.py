@@ -1,10 +1,8 @@
-"""Which llama-server is launched, and with which command line."""
+"""The command line of a llama-server: all of it, and who says which part."""
 
 import http.client
 import json
-import stat
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -17,92 +15,34 @@ from pytest_django import Settings
 from models_app.models import DiscoveredModel, ModelKind
 from profiles_app.runsettings import Setting, resolve
 from servers_app import probe, services, supervisor
-from servers_app.engine import binary
+from servers_app.engine import argv as argv_module
 from servers_app.engine.argv import NO_PORT_YET, Argument, explain_argv, server_argv
 from servers_app.engine.binary import Engine, find_engine
-from servers_app.errors import EngineError
+from servers_app.engine.capabilities import Capabilities
 from servers_app.keys import server_key
 from tests.conftest import MakeModel, MakeProfile
 from tests.models_app.ggufs import Tensor, write_gguf
 
-ROOT = Path(__file__).parents[2]
 LLAMA_SERVER = Engine(("/usr/bin/llama-server",))
-ENGINE_MODULE = "servers_app.engine.embedded"
 
 Serve = Callable[[DiscoveredModel, Mapping[str, Setting]], int]
+Argv = Callable[..., list[str]]
 
 
-def program(path: Path) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("#!/bin/sh\n")
-    path.chmod(stat.S_IRWXU)
-    return path
+@pytest.fixture
+def argv(b11434: Capabilities, monkeypatch: pytest.MonkeyPatch) -> Argv:
+    """Return a function: what follows the program for a model of which somebody says so."""
+    monkeypatch.setattr(argv_module, "capabilities", lambda _engine: b11434)
 
+    def of(model: DiscoveredModel, **values: object) -> list[str]:
+        settings = resolve([("model", values)], model_context=None, cores=64)
+        return server_argv(LLAMA_SERVER, model, 8083, settings)[1:]
 
-def test_the_configured_llama_server_comes_first(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.LLAMA_SERVER_PATH = str(program(tmp_path / "mine"))
-    monkeypatch.setenv("PATH", str(program(tmp_path / "bin" / "llama-server").parent))
-
-    assert find_engine().command == (str(tmp_path / "mine"),)
-
-
-def test_else_the_one_on_path_is_taken(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.LLAMA_SERVER_PATH = ""
-    monkeypatch.setenv("PATH", str(program(tmp_path / "bin" / "llama-server").parent))
-
-    assert find_engine().command == (str(tmp_path / "bin" / "llama-server"),)
-
-
-def test_else_the_embedded_one_is_taken(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.LLAMA_SERVER_PATH = ""
-    monkeypatch.setenv("PATH", str(tmp_path))
-
-    engine = find_engine()
-
-    assert engine.is_embedded
-    assert engine.command == (sys.executable, "-m", "servers_app.engine.embedded")
-
-
-@pytest.mark.parametrize("kind", ["missing", "a folder", "not executable"])
-def test_a_configured_path_that_cannot_be_run_is_an_error(
-    settings: Settings, tmp_path: Path, kind: str
-) -> None:
-    path = tmp_path / "llama-server"
-    if kind == "a folder":
-        path.mkdir()
-    elif kind == "not executable":
-        path.touch()
-    settings.LLAMA_SERVER_PATH = str(path)
-
-    with pytest.raises(EngineError, match="LLAMA_SERVER_PATH"):
-        find_engine()
-
-
-def test_without_any_engine_it_says_what_to_install(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.LLAMA_SERVER_PATH = ""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(binary, "find_spec", lambda _name: None)
-
-    with pytest.raises(EngineError, match="pip install xllamacpp"):
-        find_engine()
-
-
-def argv(model: DiscoveredModel, **values: object) -> list[str]:
-    """Return what follows the program for a model of which somebody says `values`."""
-    settings = resolve([("model", values)], model_context=None, cores=64)
-    return server_argv(LLAMA_SERVER, model, 8083, settings)[1:]
+    return of
 
 
 def test_the_command_line_names_all_that_a_configuration_file_could_change(
-    make_model: MakeModel,
+    make_model: MakeModel, argv: Argv
 ) -> None:
     model = make_model(context_length=131072)
 
@@ -111,74 +51,15 @@ def test_the_command_line_names_all_that_a_configuration_file_could_change(
     assert command == [
         *("--model", model.file_path, "--alias", model.model_id),
         *("--host", "127.0.0.1", "--port", "8083"),
+        *("--slots", "--metrics", "--no-ui", "--cors-origins", "localhost"),
         *("--ctx-size", "32768", "--n-gpu-layers", "99", "--threads", "8"),
         *("--batch-size", "512", "--ubatch-size", "256", "--parallel", "1"),
     ]
 
 
-@pytest.mark.parametrize(
-    ("values", "flags"),
-    [
-        ({"ctx_size": 0, "n_gpu_layers": 0}, ["--ctx-size 0", "--n-gpu-layers 0"]),
-        ({"n_gpu_layers": "all"}, ["--n-gpu-layers all"]),
-        ({"threads": 4, "threads_batch": 6}, ["--threads 4", "--threads-batch 6"]),
-        ({"parallel": 2, "kv_unified": True}, ["--parallel 2", "--kv-unified"]),
-        ({"flash_attn": "on"}, ["--flash-attn on"]),
-        ({"flash_attn": False}, ["--flash-attn off"]),
-        (
-            {"cache_type_k": "q8_0", "cache_type_v": "q4_0"},
-            ["--cache-type-k q8_0", "--cache-type-v q4_0"],
-        ),
-        ({"load_mode": "mmap+mlock"}, ["--load-mode mmap+mlock"]),
-        ({"jinja": "on"}, ["--jinja"]),
-        ({"jinja": "off"}, ["--no-jinja"]),
-        ({"mmproj": "/mmproj.gguf"}, ["--mmproj /mmproj.gguf"]),
-        ({"lora": ["/a.gguf", "/b.gguf"]}, ["--lora /a.gguf,/b.gguf"]),
-        (
-            {"lora": ["/a.gguf", {"path": "/b.gguf", "scale": 0.5}]},
-            ["--lora-scaled /a.gguf:1.0,/b.gguf:0.5"],
-        ),
-        ({"model_draft": "/d.gguf"}, ["--model-draft /d.gguf", "--spec-type draft-simple"]),
-        (
-            {"model_draft": "/d.gguf", "extra_args": ["--spec_type", "draft-mtp"]},
-            ["--model-draft /d.gguf", "--spec_type draft-mtp"],
-        ),
-        ({"extra_args": ["--temp", "0", "--swa-full"]}, ["--temp 0", "--swa-full"]),
-    ],
-)
-def test_a_setting_becomes_its_flag(
-    make_model: MakeModel, values: dict[str, object], flags: list[str]
+def test_a_vision_model_is_given_the_projector_beside_it(
+    make_model: MakeModel, argv: Argv
 ) -> None:
-    model = make_model()
-
-    line = " ".join(argv(model, **values)) + " "
-
-    assert all(f" {flag} " in line for flag in flags)
-    assert line.count("--spec") == " ".join(flags).count("--spec")
-
-
-@pytest.mark.parametrize(
-    ("values", "flag"),
-    [
-        ({"n_gpu_layers": "auto"}, "--n-gpu-layers"),
-        ({"flash_attn": "auto"}, "--flash-attn"),
-        ({"load_mode": "auto"}, "--load-mode"),
-        ({"jinja": "auto"}, "jinja"),
-        ({"kv_unified": False}, "kv-unified"),
-        ({"mmproj": "none"}, "--mmproj"),
-        ({"lora": []}, "--lora"),
-        ({"cache_type_k": None}, "--cache-type-k"),
-    ],
-)
-def test_what_is_left_to_llama_server_is_not_given(
-    make_model: MakeModel, values: dict[str, object], flag: str
-) -> None:
-    model = make_model(kind=ModelKind.VISION, projector_path="/mmproj.gguf")
-
-    assert flag not in " ".join(argv(model, **values))
-
-
-def test_a_vision_model_is_given_the_projector_beside_it(make_model: MakeModel) -> None:
     model = make_model(kind=ModelKind.VISION, projector_path="/models/mmproj.gguf")
 
     assert argv(model)[-2:] == ["--mmproj", "/models/mmproj.gguf"]
@@ -189,17 +70,18 @@ def test_a_vision_model_is_given_the_projector_beside_it(make_model: MakeModel) 
     [(ModelKind.EMBEDDING, "--embeddings"), (ModelKind.RERANKER, "--reranking")],
 )
 def test_a_model_that_does_not_chat_is_served_for_what_it_does(
-    make_model: MakeModel, kind: ModelKind, flag: str
+    make_model: MakeModel, argv: Argv, kind: ModelKind, flag: str
 ) -> None:
     assert flag in argv(make_model(kind=kind))
 
 
-def test_no_flag_of_ours_follows_those_of_a_person(make_model: MakeModel) -> None:
+def test_no_flag_of_ours_follows_those_of_a_person(make_model: MakeModel, argv: Argv) -> None:
     model = make_model(kind=ModelKind.EMBEDDING)
 
     assert argv(model, jinja="on", extra_args=["--seed"])[-2:] == ["--jinja", "--seed"]
 
 
+@pytest.mark.usefixtures("argv")
 def test_of_every_flag_it_is_told_who_said_it(make_model: MakeModel) -> None:
     model = make_model()
     settings = resolve(
@@ -218,20 +100,21 @@ def test_of_every_flag_it_is_told_who_said_it(make_model: MakeModel) -> None:
     assert by_flag["--ctx-size"].note == "32768 asked for; the model was trained for 8192"
     assert explained[-3:] == [
         Argument("--temp", "0", "profile p"),
-        Argument("1", None, "profile p"),
+        Argument("1", None, "profile p", "this build does not list it"),
         Argument("-v", None, "profile p"),
     ]
 
 
+@pytest.mark.usefixtures("argv")
 def test_what_is_shown_is_what_is_launched(make_model: MakeModel) -> None:
-    model = make_model()
+    engine, model = Engine(("python", "-m", "engine")), make_model()
     settings = resolve([("base", {"extra_args": ["--temp", "0"]})], model_context=1, cores=1)
 
-    shown = explain_argv(Engine(("python", "-m", "engine")), model, 8083, settings)
+    shown = explain_argv(engine, model, 8083, settings, host="10.0.0.7")
 
-    assert server_argv(Engine(("python", "-m", "engine")), model, 8083, settings) == [
-        part for argument in shown for part in argument[:2] if part is not None
-    ]
+    launched = server_argv(engine, model, 8083, settings, host="10.0.0.7")
+    assert launched == [part for each in shown for part in each[:2] if part is not None]
+    assert launched[launched.index("--host") + 1] == "10.0.0.7"
 
 
 @pytest.mark.django_db(transaction=True)
@@ -271,10 +154,10 @@ def serve(free_port: Callable[[], int], tmp_path: Path) -> Iterator[Serve]:
     started: list[subprocess.Popen[bytes]] = []
 
     def run(model: DiscoveredModel, settings: Mapping[str, Setting]) -> int:
-        port, engine = free_port(), Engine((sys.executable, "-m", ENGINE_MODULE))
+        port, engine = free_port(), find_engine("embedded")
         with (tmp_path / "engine.log").open("wb") as log:
             command = server_argv(engine, model, port, settings)
-            started.append(subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log))
+            started.append(subprocess.Popen(command, cwd=engine.cwd, stdout=log, stderr=log))
         while probe.health(port) != probe.Health.READY:
             assert started[-1].poll() is None, (tmp_path / "engine.log").read_text()
             time.sleep(0.02)
