@@ -1,4 +1,4 @@
-"""Who answers what: /v1 and /api/events, before any middleware; the rest is Django's."""
+"""Who answers what: /v1 and what is streamed, before any middleware; the rest is Django's."""
 
 import os
 from typing import Any, cast
@@ -11,12 +11,15 @@ django_application = get_asgi_application()
 # Only now: these import models, which the line above makes ready.
 from magi_site import events  # noqa: E402
 from magi_site.guard import refusal  # noqa: E402
+from magi_site.log_stream import LogStream  # noqa: E402
 from servers_app.gateway.app import Gateway  # noqa: E402
 from servers_app.gateway.asgi import Receive, Scope, Send  # noqa: E402
 from servers_app.gateway.table import load_table  # noqa: E402
+from servers_app.gateway.writer import CONTROL  # noqa: E402
 
-gateway = Gateway(load_table)
+gateway = Gateway(load_table, CONTROL)
 event_stream = events.EventStream()
+log_stream = LogStream()
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
@@ -32,6 +35,8 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
             await gateway(scope, receive, send)
         elif scope["path"] == events.PATH:
             await event_stream(scope, receive, send)
+        elif log_stream.is_at(scope["path"]):
+            await log_stream(scope, receive, send)
         else:
             await django_application(cast("Any", scope), receive, cast("Any", send))
 
@@ -50,8 +55,10 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         if message["type"] == "lifespan.startup":
             await gateway.startup()
             event_stream.startup()
+            log_stream.startup()
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
+            log_stream.end()
             await event_stream.shutdown()
             await gateway.shutdown()
             await send({"type": "lifespan.shutdown.complete"})

@@ -28,8 +28,8 @@ PATH: Final = "/api/events"
 PING_SECONDS = 15.0  # below what proxies and browsers take for a dead connection
 RETRY_MS = 2000  # how long a browser waits before it comes back
 
-_PING: Final = b": ping\n\n"
-_HEADERS: Final = (
+PING: Final = b": ping\n\n"
+HEADERS: Final = (
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # nginx would keep it until its buffer is full
@@ -46,21 +46,14 @@ class EventStream:
         self._ping_seconds = ping_seconds
 
     def startup(self) -> None:
-        _on_stop_signal(self._hub.end)
+        on_stop_signal(self._hub.end)
 
     async def shutdown(self) -> None:
         await self._hub.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
-        if exchange.method != "GET":
-            detail = f"{exchange.method} is not possible here. Use GET."
-            await exchange.answer(405, {"detail": detail}, [(b"allow", b"GET")])
-            return
-        status = await _access(exchange)
-        if status != 200:
-            headers = [(b"www-authenticate", b"Bearer")] if status == 401 else []
-            await exchange.answer(status, {"detail": MayCall.message}, headers)
+        if not await is_let_in(exchange):
             return
         try:
             with ClientWatch(receive):
@@ -72,18 +65,32 @@ class EventStream:
 
     async def _stream(self, exchange: Exchange) -> None:
         async with self._hub.listen() as listener:
-            await exchange.start(200, _HEADERS)
+            await exchange.start(200, HEADERS)
             await exchange.write(b"retry: %d\n\n" % RETRY_MS)
             while True:
                 try:
                     async with asyncio.timeout(self._ping_seconds):
                         events = await listener.take()
                 except TimeoutError:
-                    events = _PING
+                    events = PING
                 if not events:
                     break
                 await exchange.write(events)
         await exchange.end()
+
+
+async def is_let_in(exchange: Exchange) -> bool:
+    """Whether the call may be answered; one that may not has been."""
+    if exchange.method != "GET":
+        detail = f"{exchange.method} is not possible here. Use GET."
+        await exchange.answer(405, {"detail": detail}, [(b"allow", b"GET")])
+        return False
+    status = await _access(exchange)
+    if status != 200:
+        headers = [(b"www-authenticate", b"Bearer")] if status == 401 else []
+        await exchange.answer(status, {"detail": MayCall.message}, headers)
+        return False
+    return True
 
 
 async def _access(exchange: Exchange) -> int:
@@ -110,7 +117,7 @@ def _access_by_session(cookie: str) -> int:
     return 200 if user.is_staff else 403
 
 
-def _on_stop_signal(end: Callable[[], None]) -> None:
+def on_stop_signal(end: Callable[[], None]) -> None:
     """Call `end` in this loop when the server is asked to stop, besides what it does then.
 
     uvicorn tells its application only after every response has ended, and waits for

@@ -18,11 +18,12 @@ from django.conf import settings
 from servers_app import processes
 from servers_app.processes import ProcessIdentity
 
-WORKER_THREADS = 16  # a thread is taken while a model loads, and idles otherwise
+WORKER_THREADS = 32  # a thread is taken while a model loads, and idles otherwise
 GRACEFUL_SHUTDOWN_S = 5
 STOP_TIMEOUT_S = 15.0
 RESTART_PAUSE_S = 1.0
 MAX_RESTART_PAUSE_S = 30.0
+STABLE_S = 60.0  # what ran for so long is restarted at once again
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 MAX_LOG_BYTES = 10 * 2**20
 
@@ -165,7 +166,8 @@ class Children:
     def restart_dead(self) -> list[Child]:
         """Start again each child that has ended, and return those.
 
-        One that ends again and again is given longer pauses, up to half a minute.
+        One that ends again and again is given longer pauses, up to half a minute, until
+        it has run for a minute.
         """
         dead = [
             child
@@ -174,7 +176,8 @@ class Children:
         ]
         with signals_deferred():
             for child in dead:
-                child.restarts += 1
+                lasted_s = time.monotonic() - child.started_at
+                child.restarts = 1 if lasted_s > STABLE_S else child.restarts + 1
                 child.start()
             if dead:
                 self._remember()

@@ -77,7 +77,7 @@ class Runner:
         with self._console.status("stopping"):
             # First, so that the worker gives up a load it waits for, and can end.
             with suppress(QueueUnavailableError):
-                request_stop_all(settings.MAGI_NODE)
+                request_stop_all(settings.MAGI_NODE, who="run", why="MAGI was stopped")
             self._children.stop("web", "watch", "beat", "worker")
             _stop_servers()
             self._children.stop("redis")

@@ -11,7 +11,9 @@ In RUN_DIR, each record written whole or not at all:
     keeper.lock   locked while the keeper or its server lives
     process.json  {"keeper_pid", "pid", "started_at"}
     exit.json     {"pid", "returncode", "ended_at", "max_rss_bytes", "user_seconds",
-                  "system_seconds"}; a negative returncode is a signal's number
+                  "system_seconds", "oom_kills"}; a negative returncode is a signal's
+                  number, and oom_kills how many processes of its cgroup the kernel
+                  killed for want of memory while it ran, 0 where that cannot be read
 Times are Unix times in seconds. SIGTERM, SIGINT or SIGHUP to the keeper stops the
 server. Standard library only: it runs under -I -S, where nothing of ours is found.
 """
@@ -44,6 +46,11 @@ AWAITED_SIGNALS: Final = STOP_SIGNALS | {signal.SIGCHLD}
 # <linux/prctl.h>
 PR_SET_PDEATHSIG: Final = 1
 PR_SET_CHILD_SUBREAPER: Final = 36
+
+# Lines of hierarchy:controllers:path, and where the hierarchies usually are.
+# https://docs.kernel.org/admin-guide/cgroup-v2.html, and cgroup-v1/memory.html beside it.
+CGROUP_MEMBERSHIP: Final = "/proc/self/cgroup"
+CGROUP_ROOT: Final = "/sys/fs/cgroup"
 
 RSS_UNIT_BYTES: Final = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
 
@@ -149,6 +156,7 @@ def _keep(directory: int, command: list[str], told: int) -> int:
     if sys.platform == "linux":
         # What the server leaves behind comes to us, not to a PID 1 that may not reap.
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    oom_kills = _oom_kills()
     try:
         pid = _start(directory, command)
     except LaunchError as error:
@@ -164,6 +172,7 @@ def _keep(directory: int, command: list[str], told: int) -> int:
         "max_rss_bytes": usage.ru_maxrss * RSS_UNIT_BYTES,
         "user_seconds": usage.ru_utime,
         "system_seconds": usage.ru_stime,
+        "oom_kills": max(0, _oom_kills() - oom_kills),
     }
     # Whatever the server started and left in our group; it is blocked in ourselves.
     os.killpg(0, signal.SIGTERM)
@@ -267,6 +276,30 @@ def _reap() -> Iterator[tuple[int, int, struct_rusage]]:
         if pid == 0:
             return
         yield pid, status, usage
+
+
+def _oom_kills(membership: str = CGROUP_MEMBERSHIP, root: str = CGROUP_ROOT) -> int:
+    """Return how many processes of our cgroup the kernel has ever killed for memory.
+
+    Version 2 counts them in memory.events, version 1 in memory.oom_control, both in a
+    line `oom_kill N` (Linux 4.13). A group that has none is counted with what it is in.
+    """
+    with suppress(OSError, ValueError), open(membership) as lines:  # noqa: PTH123
+        for line in lines:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            if controllers == "":
+                name, base = "memory.events", root
+            elif "memory" in controllers.split(","):
+                name, base = "memory.oom_control", f"{root}/memory"
+            else:
+                continue
+            while True:
+                with suppress(OSError), open(f"{base}{path}/{name}") as file:  # noqa: PTH123
+                    return int(dict(map(str.split, file)).get("oom_kill", "0"))
+                if path.strip("/") == "":
+                    break
+                path = path.rpartition("/")[0]
+    return 0
 
 
 def _fork() -> int:

@@ -4,6 +4,7 @@ Each server has a folder, `MAGI_DATA_DIR/servers/ID/`: the keeper's lock, who ru
 (`process.json`), how it ended (`exit.json`), and an empty configuration folder.
 """
 
+import fcntl
 import json
 import os
 import subprocess
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
-
+from servers_app import logs
+from servers_app.engine.asking import scrubbed_environment
 from servers_app.engine.binary import Engine
 from servers_app.errors import LaunchError
 from servers_app.keys import server_key
@@ -22,12 +23,10 @@ from servers_app.processes import identify
 KEEPER = Path(__file__).with_name("keeper.py")
 KEEPER_ANSWER_TIMEOUT_S = 20  # it answers in tens of milliseconds
 ALREADY_KEPT = os.EX_TEMPFAIL
-MAX_LOG_BYTES = 10 * 2**20  # the log of one server is turned over at a launch past this
 
-# Never handed to llama-server: what would change its behaviour behind our back
-# (it honours LLAMA_ARG_PORT and LLAMA_API_KEY), and what is none of its business.
-SCRUBBED_PREFIXES = ("LLAMA_", "MAGI_", "MODEL_", "DJANGO_", "CELERY_")
-SCRUBBED_WORDS = ("TOKEN", "SECRET", "PASSWORD", "API_KEY", "DATABASE_URL", "REDIS_URL")
+server_dir = logs.server_dir
+log_path = logs.log_path
+log_tail = logs.tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +51,7 @@ class Exit:
     returncode: int  # negative: the signal that ended it
     ended_at: float  # Unix time, seconds
     max_rss_bytes: int
-
-
-def server_dir(server_id: int) -> Path:
-    return Path(settings.MAGI_DATA_DIR) / "servers" / str(server_id)
-
-
-def log_path(server_id: int) -> Path:
-    return server_dir(server_id) / "server.log"
+    oom_kills: int = 0  # in its cgroup while it ran, its own among them
 
 
 def launch(server_id: int, engine: Engine, argv: list[str]) -> bool:
@@ -75,9 +67,9 @@ def launch(server_id: int, engine: Engine, argv: list[str]) -> bool:
     folder = server_dir(server_id)
     config = folder / "config"
     config.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _open_log(log_path(server_id)) as log:
-        command = [sys.executable, "-I", "-S", str(KEEPER), str(folder), "--", *argv]
-        try:
+    command = [sys.executable, "-I", "-S", str(KEEPER), str(folder), "--", *argv]
+    try:
+        with logs.opened_for_launch(server_id, argv) as log:
             done = subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -88,13 +80,13 @@ def launch(server_id: int, engine: Engine, argv: list[str]) -> bool:
                 timeout=KEEPER_ANSWER_TIMEOUT_S,
                 check=False,
             )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            msg = f"llama-server was not started: {error}"
-            raise LaunchError(msg) from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        msg = f"llama-server was not started: {error}"
+        raise LaunchError(msg) from error
     if done.returncode == ALREADY_KEPT:
         return False
     if done.returncode != 0:
-        msg = f"{argv[0]} was not started: {log_tail(server_id, lines=3)}"
+        msg = f"{argv[0]} was not started: {logs.since_last_launch(server_id)}"
         raise LaunchError(msg)
     return True
 
@@ -124,35 +116,20 @@ def read_exit(server_id: int, pid: int | None) -> Exit | None:
     record = _read_json(server_dir(server_id) / "exit.json")
     if record is None or (pid is not None and record["pid"] != pid):
         return None
-    return Exit(record["returncode"], record["ended_at"], record["max_rss_bytes"])
-
-
-def log_tail(server_id: int, *, lines: int) -> str:
-    """Return the last `lines` of a server's log; bytes that are no text are replaced."""
-    try:
-        with log_path(server_id).open("rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - 64 * 1024))
-            text = log.read().decode(errors="replace")
-    except FileNotFoundError:
-        return ""
-    return "\n".join(text.splitlines()[-lines:])
-
-
-def _open_log(path: Path) -> Any:
-    if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
-        path.replace(path.with_suffix(".log.1"))
-    return path.open("ab")
+    return Exit(
+        record["returncode"],
+        record["ended_at"],
+        record["max_rss_bytes"],
+        record.get("oom_kills", 0),  # a keeper of an earlier MAGI may still run
+    )
 
 
 def _environment(server_id: int, config: Path) -> dict[str, str]:
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(SCRUBBED_PREFIXES)
-        and not any(word in name for word in SCRUBBED_WORDS)
-    }
     # llama-server reads $XDG_CONFIG_HOME/llama.cpp/config.ini; it shall find none.
-    return kept | {"XDG_CONFIG_HOME": str(config), "LLAMA_API_KEY": server_key(server_id)}
+    return scrubbed_environment() | {
+        "XDG_CONFIG_HOME": str(config),
+        "LLAMA_API_KEY": server_key(server_id),
+    }
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -161,3 +138,18 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     return record
+
+
+def is_kept(server_id: int) -> bool:
+    """Whether a keeper, or a server that has lost its keeper, holds this server's lock."""
+    try:
+        lock = os.open(server_dir(server_id) / "keeper.lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False

@@ -2,6 +2,7 @@
 
 import time
 
+from django.conf import settings
 from rich.console import Console
 from rich.markup import escape
 
@@ -9,10 +10,11 @@ from models_app.models import DiscoveredModel
 from profiles_app.models import Profile
 from servers_app.models import Server, ServerState, Wanted
 from servers_app.services import Activation, activate_profile
+from servers_app.supervisor.loading import max_startup_s
 
 RULE = "=" * 70
 POLL_S = 0.1
-PATIENCE_MARGIN_S = 15  # past MODEL_MAX_STARTUP_TIME, for the queue and the launch
+PATIENCE_MARGIN_S = 15  # past the time that the models may take: for the queue and the launch
 
 
 def announce(console: Console) -> None:
@@ -21,18 +23,15 @@ def announce(console: Console) -> None:
     console.print(RULE)
 
 
-def start_profile(console: Console, profile: Profile, *, patience_s: float) -> bool:
+def start_profile(console: Console, profile: Profile) -> bool:
     """Run steps 2 to 5 for `profile`: load, filter, launch, health check; then sum up.
-
-    Args:
-        patience_s: how long to wait for all servers together, in seconds.
 
     Returns:
         Whether every server that was asked for is ready.
     """
     console.print(f"[cyan]\\[2/5][/] Loading profile: [bold]{escape(profile.slug)}[/]")
     console.print("[cyan]\\[3/5][/] Filtering enabled models...")
-    activation = activate_profile(profile, force=True)
+    activation = activate_profile(profile, force=True, who="startup")
     _show_members(console, activation)
     count = len(activation.started)
     console.print(f"[cyan]\\[4/5][/] Launching {count} server{'' if count == 1 else 's'}...")
@@ -40,7 +39,7 @@ def start_profile(console: Console, profile: Profile, *, patience_s: float) -> b
         console.print(
             "  No model is enabled that could run; nothing is launched.", style="yellow"
         )
-    servers = _wait(console, [server.pk for server in activation.started], patience_s)
+    servers = _wait(console, activation.started)
     console.print("[cyan]\\[5/5][/] Running health checks...")
     ready = sum(server.state == ServerState.READY for server in servers)
     if servers:
@@ -70,9 +69,10 @@ def _show_members(console: Console, activation: Activation) -> None:
         console.print(f"  [red]✗[/] {escape(model_id)}: {escape(reason)}")
 
 
-def _wait(console: Console, server_ids: list[int], patience_s: float) -> list[Server]:
-    """Follow the servers until each is ready, has failed, or patience ends."""
-    deadline = time.monotonic() + patience_s
+def _wait(console: Console, started: list[Server]) -> list[Server]:
+    """Follow the servers until each is ready, has failed, or had its time."""
+    server_ids = [server.pk for server in started]
+    deadline = time.monotonic() + _patience_s(started)
     told: set[int] = set()
     with console.status("loading") as status:
         while True:
@@ -89,6 +89,12 @@ def _wait(console: Console, server_ids: list[int], patience_s: float) -> list[Se
     for name in loading:
         console.print(f"  [yellow]…[/] {escape(name)} is still loading; see the admin")
     return servers
+
+
+def _patience_s(servers: list[Server]) -> float:
+    each = [max_startup_s(server.model) for server in servers]
+    together = max(each, default=0) if settings.MODEL_CONCURRENT_STARTS else sum(each)
+    return together + PATIENCE_MARGIN_S
 
 
 def is_settled(server: Server) -> bool:

@@ -1,18 +1,18 @@
 """The gateway: one OpenAI-compatible address for every enabled model.
 
-A plain ASGI application for the paths under /v1/. It never asks the database during a
-request: it holds a routing table that a background task refreshes.
+A plain ASGI application for the paths under /v1/. It holds a routing table that a
+background task refreshes, so a request that a ready server takes waits for no database.
 """
 
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final, TypedDict
 
 from servers_app.gateway.asgi import Exchange, Receive, Scope, Send
+from servers_app.gateway.background import cancelled
 from servers_app.gateway.bodies import read_model, with_defaults
+from servers_app.gateway.control import NO_CONTROL, Control
 from servers_app.gateway.errors import (
     ClientGoneError,
     GatewayError,
@@ -20,28 +20,17 @@ from servers_app.gateway.errors import (
     InvalidRequestError,
     MethodNotAllowedError,
     ModelNotFoundError,
-    NoRouteError,
     NotFoundError,
-    RoutesUnknownError,
 )
+from servers_app.gateway.live import LiveTable, LoadTable
 from servers_app.gateway.relay import Relay
-from servers_app.gateway.routes import (
-    AUTO,
-    READY,
-    STARTING,
-    STOPPED,
-    Choice,
-    Route,
-    RoutingTable,
-)
+from servers_app.gateway.routes import AUTO, READY, STARTING, STOPPED, Route, RoutingTable
+from servers_app.gateway.usage import Usage
+from servers_app.gateway.waiting import Finder
 
 logger = logging.getLogger(__name__)
 
-LoadTable = Callable[[], Awaitable[RoutingTable]]
-
 MAX_BODY_BYTES = 64 * 2**20
-LOAD_TIMEOUT_S = 5.0
-MIN_REFRESH_INTERVAL_S = 0.1  # between refreshes that a request asks for
 
 MODELS_PATH: Final = "/v1/models"
 POST_PATHS: Final = frozenset(
@@ -68,92 +57,38 @@ class ModelCard(TypedDict):
     state: str
 
 
-class LiveTable:
-    """The newest routing table that could be loaded."""
-
-    def __init__(self, load: LoadTable) -> None:
-        self._load = load
-        self._table: RoutingTable | None = None
-        self._loading: asyncio.Task[None] | None = None
-        self._loaded_at = float("-inf")  # the loop's clock
-        self._complaint: str | None = None
-
-    @property
-    def current(self) -> RoutingTable:
-        """The last table that was loaded.
-
-        Raises:
-            RoutesUnknownError: none was, so far.
-        """
-        if self._table is None:
-            raise RoutesUnknownError
-        return self._table
-
-    async def refresh(self) -> None:
-        """Load the table, together with whoever else is waiting for it. Raises nothing."""
-        if self._loading is None:
-            self._loading = asyncio.create_task(self._reload())
-        await asyncio.shield(self._loading)
-
-    async def refresh_if_old(self) -> None:
-        age_s = asyncio.get_running_loop().time() - self._loaded_at
-        if self._loading is not None or age_s >= MIN_REFRESH_INTERVAL_S:
-            await self.refresh()
-
-    async def keep_fresh(self, every_seconds: float) -> None:
-        while True:
-            await asyncio.sleep(every_seconds)
-            await self.refresh()
-
-    async def close(self) -> None:
-        if self._loading is not None:
-            await _cancelled(self._loading)
-
-    async def _reload(self) -> None:
-        try:
-            async with asyncio.timeout(LOAD_TIMEOUT_S):
-                self._table = await self._load()
-        except Exception as error:
-            self._complain(error)
-        else:
-            if self._complaint is not None:
-                logger.info("The routing table can be read again.")
-            self._complaint = None
-        finally:
-            self._loading = None
-            self._loaded_at = asyncio.get_running_loop().time()
-
-    def _complain(self, error: Exception) -> None:
-        complaint = f"{type(error).__name__}: {error}"
-        if complaint != self._complaint:
-            logger.error("The routing table stays as it was. %s", complaint, exc_info=error)
-        self._complaint = complaint
-
-
 class Gateway:
     """The ASGI application. `startup()` and `shutdown()` run in the loop that serves it."""
 
     def __init__(
         self,
         load_table: LoadTable,
+        control: Control = NO_CONTROL,
         *,
         refresh_seconds: float = 1.0,
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
+        """Take what gives the table, and what is asked for beside it; without, nothing is."""
         self._tables = LiveTable(load_table)
+        self._usage = Usage(control.note_use)
+        self._finder = Finder(self._tables, self._usage, control)
         self._refresh_seconds = refresh_seconds
         self._max_body_bytes = max_body_bytes
         self._relay: Relay | None = None
-        self._refresher: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def startup(self) -> None:
-        self._relay = Relay()
+        self._relay = Relay(self._usage, self._finder.lose)
         await self._tables.refresh()
-        self._refresher = asyncio.create_task(self._tables.keep_fresh(self._refresh_seconds))
+        self._tasks = [
+            asyncio.create_task(self._tables.keep_fresh(self._refresh_seconds)),
+            asyncio.create_task(self._usage.keep_noted()),
+        ]
 
     async def shutdown(self) -> None:
-        if self._refresher is not None:
-            await _cancelled(self._refresher)
+        for task in self._tasks:
+            await cancelled(task)
+        await self._finder.close()
         await self._tables.close()
         if self._relay is not None:
             await self._relay.close()
@@ -211,17 +146,8 @@ class Gateway:
         if exchange.path in SAMPLED_PATHS:
             defaults = self._tables.current.defaults(field.preset)
             body, field = with_defaults(body, field, defaults)
-        choice = await self._choose(field.value, self._relay)
-        await self._relay.relay(
-            exchange, body, field, table=self._tables.current, choice=choice
-        )
-
-    async def _choose(self, model: str, relay: Relay) -> Choice:
-        try:
-            return self._tables.current.choose(model, relay.in_flight)
-        except NoRouteError:
-            await self._tables.refresh_if_old()
-        return self._tables.current.choose(model, relay.in_flight)
+        search = self._finder.search(field.value)
+        await self._relay.relay(exchange, body, field, search)
 
 
 def _is_relayed(path: str) -> bool:
@@ -264,9 +190,3 @@ def _auto_card(table: RoutingTable) -> ModelCard:
 def _best_state(routes: list[Route]) -> str:
     states = {route.state for route in routes}
     return next((state for state in (READY, STARTING) if state in states), STOPPED)
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

@@ -10,7 +10,8 @@ GatewayError
 │   ├── ModelLoadingError       503  a server is loading it
 │   ├── ModelNotReadyError      503  its servers are stopped or have failed
 │   └── RoutesUnknownError      503  the routing table could not be read yet
-├── UpstreamError               502  llama-server was not reached, or went away
+├── UpstreamError               502  llama-server broke off, or did not answer as it should
+│   └── NotReachedError         502  it took no connection, or went away before it answered
 ├── UpstreamTimeoutError        504  llama-server said nothing for too long
 ├── InternalError               500  a fault of the gateway's own
 └── ClientGoneError                  the client left: nobody is there to be answered
@@ -142,11 +143,10 @@ class ModelLoadingError(NoRouteError):
 class ModelNotReadyError(NoRouteError):
     code = "model_not_ready"
 
-    def __init__(self, model: str, state: str) -> None:
-        super().__init__(
-            f"The model '{model}' is not ready: its server is {state}. Start it in the admin.",
-            param="model",
-        )
+    def __init__(self, model: str, state: str, *, failure: str = "") -> None:
+        """Say what its server is and what to do; or how it failed, in a sentence."""
+        how = f"has failed. {failure}" if failure else f"is {state}. Start it in the admin."
+        super().__init__(f"The model '{model}' is not ready: its server {how}", param="model")
 
 
 class RoutesUnknownError(NoRouteError):
@@ -166,6 +166,18 @@ class UpstreamError(GatewayError):
 
     def __init__(self, model: str, reason: str) -> None:
         super().__init__(f"The server of the model '{model}' {reason}.")
+
+
+class NotReachedError(UpstreamError):
+    """Another server may take the request, or the same one later.
+
+    Attributes:
+        was_sent: the server may have seen it, and may have gone because of it.
+    """
+
+    def __init__(self, model: str, reason: str, *, was_sent: bool) -> None:
+        super().__init__(model, reason)
+        self.was_sent = was_sent
 
 
 class UpstreamTimeoutError(GatewayError):

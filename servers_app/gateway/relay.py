@@ -3,7 +3,7 @@
 import io
 import json
 import logging
-from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 import aiohttp
@@ -14,11 +14,13 @@ from servers_app.gateway.asgi import ClientWatch, Exchange, Header
 from servers_app.gateway.bodies import ModelField, with_model
 from servers_app.gateway.errors import (
     GatewayError,
-    NoRouteError,
+    NotReachedError,
     UpstreamError,
     UpstreamTimeoutError,
 )
-from servers_app.gateway.routes import Choice, RoutingTable
+from servers_app.gateway.routes import Choice
+from servers_app.gateway.usage import Usage
+from servers_app.gateway.waiting import Search
 
 logger = logging.getLogger(__name__)
 
@@ -45,13 +47,15 @@ RESPONSE_ONLY: Final = HOP_BY_HOP | {b"date", b"server", b"set-cookie"}
 
 
 class Relay:
-    """The connections to all llama-servers, and how many requests each is working on.
+    """The connections to all llama-servers.
 
     Made inside the running event loop; `close()` when done.
     """
 
-    def __init__(self) -> None:
-        self.in_flight: Counter[int] = Counter()
+    def __init__(self, usage: Usage, lose: Callable[[int], None]) -> None:
+        """Take whom to tell of a server that takes no connection, or breaks one off."""
+        self._usage = usage
+        self._lose = lose
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
             timeout=aiohttp.ClientTimeout(
@@ -65,57 +69,43 @@ class Relay:
         await self._session.close()
 
     async def relay(
-        self,
-        exchange: Exchange,
-        body: bytes,
-        field: ModelField,
-        *,
-        table: RoutingTable,
-        choice: Choice,
+        self, exchange: Exchange, body: bytes, field: ModelField, search: Search
     ) -> None:
-        """Answer `exchange` with what the chosen replica, or another ready one, says.
+        """Answer `exchange` with what a server that `search` finds says.
 
         Raises:
-            UpstreamError: no replica was reached, or it went away before it answered.
-            UpstreamTimeoutError: a replica was reached and said nothing.
+            NoRouteError: as the search has it.
+            UpstreamError: no server was reached, or it went away before it answered.
+            UpstreamTimeoutError: a server was reached and said nothing.
             ClientGoneError: the client left; the upstream connection is closed.
         """
         with ClientWatch(exchange.receive):
-            is_whole = await self._try_replicas(exchange, body, field, table, choice)
+            is_whole = await self._try_servers(exchange, body, field, search)
         if is_whole:
             await exchange.end()
 
-    async def _try_replicas(
-        self,
-        exchange: Exchange,
-        body: bytes,
-        field: ModelField,
-        table: RoutingTable,
-        choice: Choice,
+    async def _try_servers(
+        self, exchange: Exchange, body: bytes, field: ModelField, search: Search
     ) -> bool:
-        tried: set[int] = set()
+        lost: set[int] = set()
         resends = 0
+        choice = await search.first()
         while True:
             server_id = choice.replica.server_id
-            self.in_flight[server_id] += 1
             try:
-                response = await self._open(exchange, body, field, choice)
-                return await _pass_back(exchange, response, choice)
-            except _NotReachedError as error:
+                with self._usage.relaying(server_id):
+                    response = await self._open(exchange, body, field, choice)
+                    return await self._pass_back(exchange, response, choice)
+            except NotReachedError as error:
                 failure = error
-            finally:
-                self.in_flight[server_id] -= 1
-                if not self.in_flight[server_id]:
-                    del self.in_flight[server_id]
-            logger.warning("%s (request %s)", failure, exchange.request_id)
+            self._lose(server_id)
+            if server_id not in lost:
+                logger.warning("%s (request %s)", failure, exchange.request_id)
+            lost.add(server_id)
             resends += failure.was_sent
             if resends > MAX_RESENDS:
                 raise failure
-            tried.add(server_id)
-            try:
-                choice = table.choose(field.value, self.in_flight, exclude=tried)
-            except NoRouteError:
-                raise failure from None
+            choice = await search.another(server_id, failure)
 
     async def _open(
         self, exchange: Exchange, body: bytes, field: ModelField, choice: Choice
@@ -132,52 +122,44 @@ class Relay:
                 allow_redirects=False,
             )
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise _NotReachedError(route.model_id, "was not reached", sent=False) from error
+            reason = "was not reached"
+            raise NotReachedError(route.model_id, reason, was_sent=False) from error
         except aiohttp.ServerTimeoutError as error:
             raise UpstreamTimeoutError(route.model_id, FIRST_BYTE_TIMEOUT_S) from error
         except aiohttp.ClientResponseError as error:
             raise UpstreamError(route.model_id, "did not answer in HTTP") from error
         except aiohttp.ClientError as error:
             reason = "went away before it answered"
-            raise _NotReachedError(route.model_id, reason, sent=True) from error
+            raise NotReachedError(route.model_id, reason, was_sent=True) from error
         if response.status == 401:
             # Our key, not the client's: passed on, it would send people to the wrong place.
             response.close()
             raise UpstreamError(route.model_id, "refused the key that MAGI holds for it")
         return response
 
-
-class _NotReachedError(UpstreamError):
-    """Another replica may take the request."""
-
-    def __init__(self, model: str, reason: str, *, sent: bool) -> None:
-        super().__init__(model, reason)
-        self.was_sent = sent
-
-
-async def _pass_back(
-    exchange: Exchange, response: aiohttp.ClientResponse, choice: Choice
-) -> bool:
-    """Send the client all but the end of the answer; tell whether it came whole."""
-    model_id = choice.route.model_id
-    is_event_stream = response.content_type == "text/event-stream"
-    piece = b""
-    try:
-        await exchange.start(
-            response.status,
-            _response_headers(response, choice, is_event_stream=is_event_stream),
-        )
-        async for piece in response.content.iter_any():
-            await exchange.write(piece)
-    except (aiohttp.ClientError, TimeoutError) as error:
-        failure = _broken(error, model_id)
-        logger.warning("%s (request %s)", failure, exchange.request_id)
-        if not is_event_stream:
-            return False  # the server then cuts the connection: a short answer shows as one
-        await exchange.write(_error_event(failure, after=piece))
-    finally:
-        response.close()  # nothing, if it was read to its end
-    return True
+    async def _pass_back(
+        self, exchange: Exchange, response: aiohttp.ClientResponse, choice: Choice
+    ) -> bool:
+        """Send the client all but the end of the answer; tell whether it came whole."""
+        is_event_stream = response.content_type == "text/event-stream"
+        piece = b""
+        try:
+            await exchange.start(
+                response.status,
+                _response_headers(response, choice, is_event_stream=is_event_stream),
+            )
+            async for piece in response.content.iter_any():
+                await exchange.write(piece)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self._lose(choice.replica.server_id)
+            failure = _broken(error, choice.route.model_id)
+            logger.warning("%s (request %s)", failure, exchange.request_id)
+            if not is_event_stream:
+                return False  # uvicorn then cuts the connection: a short answer shows as one
+            await exchange.write(_error_event(failure, after=piece))
+        finally:
+            response.close()  # nothing, if it was read to its end
+        return True
 
 
 def _broken(error: Exception, model_id: str) -> GatewayError:

@@ -16,7 +16,13 @@ AUTO_KINDS: Final = ("text", "vision")
 
 READY: Final = "ready"
 STARTING: Final = "starting"
+STOPPING: Final = "stopping"
 STOPPED: Final = "stopped"
+FAILED: Final = "failed"
+
+QUEUE_WAIT_S: Final = 60.0  # where no profile says else
+# What is worth waiting for, soonest first. To one that failed a demand may give another try.
+_AWAITED: Final = (STARTING, STOPPING, STOPPED, FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,15 @@ class Replica:
     api_key: str
     upstream_model: str  # the alias the server was started with
     state: str
+    on_request: bool = False  # a request may start it
+    failure: str = ""  # how it failed, in a sentence fit for a stranger
+
+    @property
+    def may_come(self) -> bool:
+        """Whether it is starting, or a request may have it started."""
+        return self.state in (STARTING, FAILED) or (
+            self.on_request and self.state in (STOPPING, STOPPED)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +67,10 @@ class Route:
                 return state
         return states[0] if states else STOPPED
 
+    @property
+    def failure(self) -> str:
+        return next((replica.failure for replica in self.replicas if replica.failure), "")
+
 
 class Choice(NamedTuple):
     route: Route
@@ -66,6 +85,7 @@ class RoutingTable:
     profile: str | None
     preset: str = ""  # of requests that name none
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    queue_wait_seconds: float = QUEUE_WAIT_S
 
     def choose(
         self, model: str, in_flight: Mapping[int, int], *, exclude: Container[int] = ()
@@ -95,7 +115,25 @@ class RoutingTable:
         for route in candidates:
             if any(replica.state == STARTING for replica in route.replicas):
                 raise ModelLoadingError(route.model_id)
-        raise ModelNotReadyError(candidates[0].model_id, candidates[0].state)
+        first = candidates[0]
+        failure = first.failure if first.state == FAILED else ""
+        raise ModelNotReadyError(first.model_id, first.state, failure=failure)
+
+    def awaited(self, model: str) -> Choice | None:
+        """Return the replica that a request had best wait for, or have started.
+
+        None is worth it when all are stopped by somebody, or not well.
+
+        Raises:
+            ModelNotFoundError: no enabled model has that name.
+        """
+        coming = [
+            Choice(route, replica)
+            for route in self._named(model)
+            for replica in route.replicas
+            if replica.may_come
+        ]
+        return min(coming, key=lambda one: _AWAITED.index(one.replica.state), default=None)
 
     def defaults(self, preset: str | None) -> Mapping[str, Any]:
         """Return what a sampling preset gives a request, by llama-server's names.

@@ -26,7 +26,7 @@ from models_app.models import DiscoveredModel
 from profiles_app.errors import ProfilesError
 from profiles_app.models import Profile
 from profiles_app.services import profile_to_load
-from servers_app.startup import PATIENCE_MARGIN_S, announce, start_profile
+from servers_app.startup import announce, start_profile
 
 WATCH_S = 0.5
 
@@ -71,8 +71,7 @@ class Command(BaseCommand):
         try:
             runner.start()
             profile = self._prepare(console, wants_demo=wants_demo)
-            patience_s = settings.MODEL_MAX_STARTUP_TIME + PATIENCE_MARGIN_S
-            start_profile(console, profile, patience_s=patience_s)
+            start_profile(console, profile)
             self._say_where(console, profile)
             while True:
                 runner.keep_alive()

@@ -1,8 +1,8 @@
-"""A gateway under a real uvicorn, and servers that stand in for llama-server."""
+"""A gateway under a real uvicorn, stand-ins for llama-server, and a table that changes."""
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,11 +12,14 @@ import pytest
 import uvicorn
 from aiohttp import web
 
-from servers_app.gateway.app import Gateway, LoadTable
+from servers_app.gateway.app import Gateway
+from servers_app.gateway.control import NO_CONTROL, Control
+from servers_app.gateway.live import LoadTable
 from servers_app.gateway.routes import Replica, Route, RoutingTable
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PATIENCE_S = 10.0  # for what happens in milliseconds, on a machine that is busy
+LONG_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +46,29 @@ class MakeGateway(Protocol):
     async def __call__(
         self,
         table: RoutingTable | LoadTable,
+        control: Control = NO_CONTROL,
         *,
         refresh_seconds: float = 3600,
         max_body_bytes: int = 2**20,
     ) -> str: ...
 
 
-def make_replica(url: str, *, server_id: int = 1, state: str = "ready") -> Replica:
+def make_replica(
+    url: str,
+    *,
+    server_id: int = 1,
+    state: str = "ready",
+    on_request: bool = False,
+    failure: str = "",
+) -> Replica:
     return Replica(
         server_id=server_id,
         base_url=url,
         api_key=f"server-key-{server_id}",
         upstream_model=f"alias-{server_id}",
         state=state,
+        on_request=on_request,
+        failure=failure,
     )
 
 
@@ -74,8 +87,69 @@ def make_route(
     )
 
 
-def make_table(*routes: Route) -> RoutingTable:
-    return RoutingTable({route.model_id: route for route in routes}, profile="test")
+def make_table(*routes: Route, queue_wait_seconds: float = 0) -> RoutingTable:
+    """Return a table whose requests do not wait, unless told to."""
+    by_id = {route.model_id: route for route in routes}
+    return RoutingTable(by_id, profile="test", queue_wait_seconds=queue_wait_seconds)
+
+
+async def _agree(_server_id: int) -> None:
+    pass
+
+
+@dataclass(slots=True)
+class Stage:
+    """What the gateway is told, and what it asks for.
+
+    `on_demand` and `on_look` are what becomes of it.
+    """
+
+    table: RoutingTable = field(default_factory=make_table)
+    loads: int = 0
+    demanded: list[int] = field(default_factory=list)
+    looked_at: list[int] = field(default_factory=list)
+    used: list[set[int]] = field(default_factory=list)
+    on_demand: Callable[[int], Awaitable[None]] = _agree
+    on_look: Callable[[int], Awaitable[None]] = _agree
+
+    def show(self, *replicas: Replica, wait_s: float = LONG_S) -> None:
+        """Have the model `qwen` with these replicas, and no other."""
+        self.show_routes(make_route("qwen", *replicas), wait_s=wait_s)
+
+    def show_routes(self, *routes: Route, wait_s: float = LONG_S) -> None:
+        self.table = make_table(*routes, queue_wait_seconds=wait_s)
+
+    def starts(self, url: str, *, server_id: int = 1) -> None:
+        """Have a demand make the server ready at once."""
+
+        async def start(_server_id: int) -> None:
+            self.show(make_replica(url, server_id=server_id))
+
+        self.on_demand = start
+
+    async def load(self) -> RoutingTable:
+        self.loads += 1
+        return self.table
+
+    @property
+    def control(self) -> Control:
+        return Control(demand=self._demand, look_at=self._look_at, note_use=self._note_use)
+
+    async def _demand(self, server_id: int) -> None:
+        self.demanded.append(server_id)
+        await self.on_demand(server_id)
+
+    async def _look_at(self, server_id: int) -> None:
+        self.looked_at.append(server_id)
+        await self.on_look(server_id)
+
+    async def _note_use(self, server_ids: Collection[int]) -> None:
+        self.used.append(set(server_ids))
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
 
 
 def refused_url() -> str:
@@ -141,6 +215,7 @@ def make_upstream(stack: AsyncExitStack) -> MakeUpstream:
 def make_gateway(stack: AsyncExitStack) -> MakeGateway:
     async def make(
         table: RoutingTable | LoadTable,
+        control: Control = NO_CONTROL,
         *,
         refresh_seconds: float = 3600,
         max_body_bytes: int = 2**20,
@@ -148,7 +223,9 @@ def make_gateway(stack: AsyncExitStack) -> MakeGateway:
         async def load() -> RoutingTable:
             return table if isinstance(table, RoutingTable) else await table()
 
-        gateway = Gateway(load, refresh_seconds=refresh_seconds, max_body_bytes=max_body_bytes)
+        gateway = Gateway(
+            load, control, refresh_seconds=refresh_seconds, max_body_bytes=max_body_bytes
+        )
         await gateway.startup()
         stack.push_async_callback(gateway.shutdown)
         return await stack.enter_async_context(_serving(gateway))

@@ -292,7 +292,7 @@ async def test_a_table_that_cannot_be_loaded_leaves_the_last_one_and_is_logged_o
     client: aiohttp.ClientSession,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, logger="servers_app.gateway.app")
+    caplog.set_level(logging.INFO, logger="servers_app.gateway.live")
     failures = 0
     is_broken = False
 

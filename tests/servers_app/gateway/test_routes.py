@@ -90,6 +90,44 @@ def test_a_model_that_failed_is_not_worth_waiting_for(model: str) -> None:
     assert caught.value.retry_after is None
 
 
+def test_a_model_that_failed_says_how() -> None:
+    failed = make_replica(URL, state="failed", failure="It ended with code 1.")
+    table = make_table(make_route("qwen", failed))
+
+    with pytest.raises(ModelNotReadyError) as caught:
+        table.choose("qwen", {})
+
+    assert str(caught.value) == (
+        "The model 'qwen' is not ready: its server has failed. It ended with code 1."
+    )
+
+
+@pytest.mark.parametrize(
+    ("replicas", "expected"),
+    [
+        pytest.param([("stopped", True), ("starting", False)], "starting", id="one starts"),
+        pytest.param([("stopped", True), ("stopping", True)], "stopping", id="one is loaded"),
+        pytest.param([("failed", False), ("stopped", True)], "stopped", id="one failed"),
+        pytest.param([("stopped", False), ("failed", False)], "failed", id="worth a try"),
+        pytest.param([("stopped", False), ("stopping", False)], None, id="stopped by somebody"),
+        pytest.param([("unhealthy", True)], None, id="unwell"),
+    ],
+)
+@pytest.mark.parametrize("model", ["auto", "1"])
+def test_the_replica_that_is_ready_soonest_is_waited_for(
+    model: str, replicas: list[tuple[str, bool]], expected: str | None
+) -> None:
+    made = [make_replica(URL, state=state, on_request=may) for state, may in replicas]
+    if model == "auto":
+        routes = [make_route(str(number), replica) for number, replica in enumerate(made)]
+    else:
+        routes = [make_route("1", *made)]
+
+    awaited = make_table(*routes).awaited(model)
+
+    assert (awaited.replica.state if awaited else None) == expected
+
+
 @pytest.mark.parametrize(
     ("states", "expected"),
     [
