@@ -1,6 +1,3 @@
-from typing import Any
-
-from django.utils import timezone
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -11,7 +8,6 @@ from models_app.models import DiscoveredModel
 from profiles_app.api import author_of
 from profiles_app.services import get_profile
 from profiles_app.validation import validate
-from servers_app.models import RUNNING, Server, ServerState
 from servers_app.planning import make_plan
 from servers_app.registry import registry_as_json
 from servers_app.services import activate_profile, set_enabled
@@ -24,25 +20,6 @@ class RegistryView(APIView):
         return Response(registry_as_json())
 
 
-class ServerListView(APIView):
-    """The servers that run or should run."""
-
-    def get(self, request: Request) -> Response:
-        servers = [
-            _server(server)
-            for server in Server.objects.select_related("model").exclude(
-                state=ServerState.STOPPED, wanted="stopped"
-            )
-        ]
-        return Response(
-            {
-                "total_servers": len(servers),
-                "ready_servers": sum(server["is_ready"] for server in servers),
-                "servers": servers,
-            }
-        )
-
-
 class ActivationView(APIView):
     """Make a profile the active one; `{"force": true}` does so with errors in it, too."""
 
@@ -51,7 +28,7 @@ class ActivationView(APIView):
         if not isinstance(force, bool):
             raise ValidationError({"detail": "force: it is true or false."})
         profile = get_profile(name)
-        activation = activate_profile(profile, force=force)
+        activation = activate_profile(profile, force=force, who=author_of(request))
         message = f"Profile '{profile.slug}' activated"
         return Response({"message": message, "name": profile.slug, **activation.as_json()})
 
@@ -79,22 +56,3 @@ class EnabledView(APIView):
         word = "enabled" if enabled else "disabled"
         message = f"Model {model_id} {word}"
         return Response({"message": message, "model_id": model_id, "enabled": enabled})
-
-
-def _server(server: Server) -> dict[str, Any]:
-    is_running = server.state in RUNNING and server.pid is not None
-    since = server.launched_at if is_running else None
-    uptime = int((timezone.now() - since).total_seconds()) if since else 0
-    return {
-        "model_id": server.model.model_id,
-        "display_name": server.model.display_name,
-        "port": server.port,
-        "pid": server.pid,
-        "is_ready": server.state == ServerState.READY,
-        "is_running": is_running,
-        "uptime_seconds": uptime,
-        "state": server.state,
-        "node": server.node,
-        "restarts": server.restarts,
-        "last_error": server.last_error or None,
-    }

@@ -1,17 +1,20 @@
 from django.urls import path
 
-from servers_app.api import (
-    ActivationView,
-    EnabledView,
-    PlanView,
-    RegistryView,
-    ServerListView,
-)
+from servers_app import server_api
+from servers_app.api import ActivationView, EnabledView, PlanView, RegistryView
+
+SERVERS, SERVER = "models/servers", "models/servers/<str:model_id>"
 
 urlpatterns = [
     path("models/registry", RegistryView.as_view(), name="registry"),
     path("models/<str:model_id>/enabled", EnabledView.as_view(), name="model-enabled"),
     path("models/profiles/<str:name>/activate", ActivationView.as_view(), name="activation"),
     path("models/profiles/<str:name>/plan", PlanView.as_view(), name="plan"),
-    path("models/servers", ServerListView.as_view(), name="servers"),
+    path(SERVERS, server_api.ServerListView.as_view(), name="servers"),
+    path(f"{SERVERS}/start-all", server_api.StartAllView.as_view(), name="servers-start"),
+    path(f"{SERVERS}/stop-all", server_api.StopAllView.as_view(), name="servers-stop"),
+    path(SERVER, server_api.ServerView.as_view(), name="server"),
+    path(f"{SERVER}/start", server_api.StartView.as_view(), name="server-start"),
+    path(f"{SERVER}/stop", server_api.StopView.as_view(), name="server-stop"),
+    path(f"{SERVER}/restart", server_api.RestartView.as_view(), name="server-restart"),
 ]

@@ -71,7 +71,14 @@ def test_the_registry_costs_the_same_with_more_models(
 def test_servers_that_run_or_should_are_listed(client: Client, make_server: MakeServer) -> None:
     now = timezone.now()
     make_server(
-        wanted=Wanted.RUNNING, state=ServerState.READY, pid=4242, launched_at=now, ready_at=now
+        wanted=Wanted.RUNNING,
+        state=ServerState.READY,
+        pid=4242,
+        launched_at=now,
+        ready_at=now,
+        engine="embedded llama.cpp",
+        build="b11434",
+        memory_mib=900,
     )
 
     status = client.get("/api/models/servers").json()
@@ -83,6 +90,14 @@ def test_servers_that_run_or_should_are_listed(client: Client, make_server: Make
             "display_name": "QWEN3_4P0B_Q4KM_FAST",
             "port": 8080,
             "pid": 4242,
+            "replica": 0,
+            "wanted": "running",
+            "on_request": False,
+            "note": "",
+            "load_progress": None,
+            "engine": "embedded llama.cpp",
+            "build": "b11434",
+            "memory_mib": 900,
             "is_ready": True,
             "is_running": True,
             "uptime_seconds": 0,

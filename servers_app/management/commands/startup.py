@@ -1,6 +1,5 @@
 from typing import Any
 
-from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
@@ -8,7 +7,7 @@ from rich.console import Console
 from models_app.errors import ModelsError
 from profiles_app.errors import ProfilesError
 from profiles_app.services import profile_to_load
-from servers_app.startup import PATIENCE_MARGIN_S, announce, start_profile
+from servers_app.startup import announce, start_profile
 
 
 class Command(BaseCommand):
@@ -20,8 +19,7 @@ class Command(BaseCommand):
             profile = profile_to_load()
             announce(console)
             call_command("rescan", queue=True)
-            patience_s = settings.MODEL_MAX_STARTUP_TIME + PATIENCE_MARGIN_S
-            all_ready = start_profile(console, profile, patience_s=patience_s)
+            all_ready = start_profile(console, profile)
         except (ModelsError, ProfilesError) as error:
             raise CommandError(str(error)) from error
         if not all_ready:
