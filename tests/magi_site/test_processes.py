@@ -46,6 +46,19 @@ def test_what_has_ended_is_started_again(children: Children) -> None:
     assert child.restarts == 1
 
 
+def test_what_ran_for_long_has_its_earlier_ends_forgotten(children: Children) -> None:
+    child = children.start("worker", SLEEP)
+    assert child.process is not None
+    child.process.kill()
+    child.process.wait()
+    child.restarts = 4
+    child.started_at = time.monotonic() - processes.STABLE_S - 1
+
+    children.restart_dead()
+
+    assert child.restarts == 1
+
+
 def test_a_ctrl_c_in_the_middle_of_a_start_finds_the_process_on_the_list(
     children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:
