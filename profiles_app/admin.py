@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 
 from profiles_app import preset_admin  # noqa: F401 - registers the presets
+from profiles_app.aliases import aliases_problems, clashes
 from profiles_app.engines import engine_names, no_such_engine, unknown_settings
 from profiles_app.errors import ProfilesError
 from profiles_app.files import FileState, file_state, yaml_of
@@ -114,14 +115,38 @@ class MemberForm(RunSettingsForm[ProfileMember]):
         profile = self.cleaned_data.get("profile")  # as it is edited
         return profile.engine if isinstance(profile, Profile) else ""
 
+    def clean_aliases(self) -> list[str]:
+        aliases: list[str] = self.cleaned_data["aliases"] or []
+        if problems := list(aliases_problems(aliases)):
+            raise ValidationError(problems)
+        return aliases
+
+
+class MemberFormSet(forms.BaseInlineFormSet[ProfileMember, Profile, MemberForm]):
+    """The models of a profile together: no name stands for two of them."""
+
+    def clean(self) -> None:
+        super().clean()
+        by_id = {
+            form.cleaned_data["model_id"]: form
+            for form in self.forms
+            if {"model_id", "aliases"} <= form.cleaned_data.keys()
+            and form not in self.deleted_forms
+        }
+        aliases = {model_id: form.cleaned_data["aliases"] for model_id, form in by_id.items()}
+        for model_id, sentence in clashes(aliases):
+            by_id[model_id].add_error("aliases", sentence)
+
 
 class MemberInline(admin.TabularInline[ProfileMember, Profile]):
     model = ProfileMember
     form = MemberForm
+    # The stubs want a set of any forms, and this one is of ours.
+    formset = MemberFormSet  # type: ignore[assignment]
     extra = 1
     verbose_name = "enabled model"
     formfield_overrides = SMALL_TEXTS
-    fields = ("position", "model_id", "tier_override", "replicas", "run_settings")
+    fields = ("position", "model_id", "tier_override", "replicas", "aliases", "run_settings")
 
 
 class TierInline(admin.TabularInline[TierRule, Profile]):
@@ -157,6 +182,15 @@ class ProfileAdmin(admin.ModelAdmin[Profile]):
                 "fields": (
                     "load_balancing_enabled",
                     ("load_balancing_strategy", "health_check_interval"),
+                )
+            },
+        ),
+        (
+            "Routing",
+            {
+                "fields": (
+                    "routing_cold_wait_seconds",
+                    ("routing_classifier", "routing_classifier_model"),
                 )
             },
         ),

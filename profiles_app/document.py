@@ -1,10 +1,10 @@
 """A profile as plain values: what the API's JSON has, and a YAML file in nested form.
 
     name, description, extends, enabled_models, tier_config, two_stage, load_balancing,
-    lifecycle, queue, memory, preset, engine, run_settings
+    routing, lifecycle, queue, memory, preset, engine, run_settings
 
 No limit is None here and in JSON, and `.inf` in YAML. A model is its id, or a mapping where
-there is more to say of it: `{model_id, tier, replicas, run_settings}`.
+there is more to say of it: `{model_id, tier, replicas, aliases, run_settings}`.
 """
 
 import math
@@ -17,7 +17,9 @@ Document = dict[str, Any]
 
 OWN = ("name", "description", "extends")  # never inherited
 LISTS = ("enabled_models", "tier_config")  # inherited as a whole, or not
-MAPPINGS = ("two_stage", "load_balancing", "lifecycle", "queue", "memory", "run_settings")
+MAPPINGS = (
+    "two_stage", "load_balancing", "routing", "lifecycle", "queue", "memory", "run_settings",
+)  # fmt: skip
 SECTIONS = (*OWN, *LISTS, *MAPPINGS[:-1], "preset", "engine", "run_settings")
 # What is written of a profile that says nothing of it, because people look for it.
 ALWAYS_WRITTEN = ("enabled_models", "tier_config", "two_stage", "load_balancing")
@@ -92,6 +94,8 @@ def _section(
         gone = {name: None for name in inherited if name not in value}
         value = {k: v for k, v in value.items() if k not in inherited or inherited[k] != v}
         value |= gone
+        if key == "routing" and value.get("cold_wait_seconds", 0) is None:
+            value["cold_wait_seconds"] = math.inf
     elif key == "tier_config":
         value = [_tier(tier) for tier in value]
     return keep_variables(old[key], before.get(key), value) if key in old else value

@@ -39,6 +39,22 @@ class Eviction(models.TextChoices):
     IDLE_LONGEST = "idle-longest", "The model that has been idle longest"
 
 
+class Classifier(models.TextChoices):
+    """What says how complex a request to `auto` is."""
+
+    AUTO = "auto", "The best that can answer"
+    HEURISTIC = "heuristic", "Rules on its text"
+    EMBEDDING = "embedding", "The nearest examples, by an embedding model"
+    DECISION = "decision", "A model that decides"
+
+
+class Thinking(models.TextChoices):
+    """Whether an answer carries the reasoning that led to it."""
+
+    SHOW = "show", "Shown"
+    HIDE = "hide", "Hidden"
+
+
 class Profile(models.Model):
     """A named choice of models and of how requests find them.
 
@@ -74,6 +90,24 @@ class Profile(models.Model):
     )
     health_check_interval = models.PositiveIntegerField(
         default=30, validators=[MinValueValidator(1)], help_text="Seconds."
+    )
+
+    routing_cold_wait_seconds = models.PositiveIntegerField(
+        "cold wait",
+        default=30,
+        null=True,
+        blank=True,
+        help_text="How long `auto` waits for a model of the right tier that is not loaded or "
+        "is busy, before one of another tier answers. Empty: as long as it takes.",
+    )
+    routing_classifier = models.CharField(
+        "classifier", max_length=16, choices=Classifier, default=Classifier.AUTO
+    )
+    routing_classifier_model = models.CharField(
+        "classifier's model",
+        max_length=200,
+        blank=True,
+        help_text="Id of the model that serves an embedding or a decision.",
     )
 
     start = models.CharField(max_length=16, choices=Start, default=Start.ACTIVATION)
@@ -142,7 +176,8 @@ class Profile(models.Model):
                 condition=Q(load_balancing_strategy__in=Strategy.values)
                 & Q(start__in=Start.values)
                 & Q(restart_policy__in=RestartPolicy.values)
-                & Q(eviction__in=Eviction.values),
+                & Q(eviction__in=Eviction.values)
+                & Q(routing_classifier__in=Classifier.values),
                 name="profile_choices_known",
             ),
         ]
@@ -164,6 +199,9 @@ class ProfileMember(models.Model):
         default=1,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_REPLICAS)],
         help_text="Servers that share its requests.",
+    )
+    aliases = models.JSONField(
+        default=list, blank=True, help_text='Other names for it: ["gpt-4o"].'
     )
     run_settings = models.JSONField(
         default=dict, blank=True, help_text="llama-server's, for this model in this profile."
@@ -292,6 +330,12 @@ class SamplingPreset(models.Model):
         null=True, blank=True, validators=_between(-1, 2**32 - 1), help_text="-1: random."
     )
     stop = models.JSONField(default=list, blank=True, help_text="Texts that end an answer.")
+    thinking = models.CharField(
+        max_length=8,
+        choices=Thinking,
+        default=Thinking.SHOW,
+        help_text="Whether answers carry the reasoning of a model that thinks.",
+    )
 
     class Meta:
         ordering = ["name"]
@@ -306,6 +350,9 @@ class SamplingPreset(models.Model):
                 condition=Q(top_p__isnull=True) | (Q(top_p__gte=0) & Q(top_p__lte=1)),
                 name="preset_top_p_in_range",
                 violation_error_message="top_p is 0 to 1.",
+            ),
+            models.CheckConstraint(
+                condition=Q(thinking__in=Thinking.values), name="preset_thinking_known"
             ),
         ]
 

@@ -90,6 +90,7 @@ class SamplingPresetAdmin(admin.ModelAdmin[SamplingPreset]):
         "repeat_penalty",
         "seed",
         "stops",
+        "thinking",
     )
     search_fields = ("name", "description", "use_case")
     fieldsets = (
@@ -108,6 +109,7 @@ class SamplingPresetAdmin(admin.ModelAdmin[SamplingPreset]):
                 "description": "What is empty is left to llama-server.",
             },
         ),
+        ("Answers", {"fields": ("thinking",)}),
     )
 
     @admin.display(description="Stop")

@@ -80,9 +80,11 @@ def _text(longest: int) -> Check:
     return check
 
 
-def _choice(*choices: str) -> Check:
+def _choice(*choices: str, is_needed: bool = False) -> Check:
+    allowed = choices if is_needed else ("", *choices)
+
     def check(value: Any) -> str:
-        is_known = isinstance(value, str) and value in ("", *choices)
+        is_known = isinstance(value, str) and value in allowed
         return "" if is_known else f"{_shown(value)} is none of {', '.join(choices)}"
 
     return check
@@ -111,6 +113,7 @@ SAMPLING_FIELDS = {
     "repeat_penalty": Field(_number(0, 10), None),
     "seed": Field(_number(-1, 2**32 - 1, is_whole=True), None),
     "stop": Field(_stops, []),
+    "thinking": Field(_choice("show", "hide", is_needed=True), "show"),
     "description": Field(_text(300), ""),
     "use_case": Field(_text(200), ""),
 }
@@ -347,6 +350,8 @@ def _is_ours(document: dict[str, Any], name: str) -> bool:
 
 def _written(values: dict[str, Any]) -> dict[str, Any]:
     written = {key: value for key, value in values.items() if value not in (None, "", [])}
+    if written.get("thinking") == SAMPLING_FIELDS["thinking"].default:
+        del written["thinking"]  # gemma-cli does not know it
     for key in _WHOLE_IF_IT_CAN:
         if key in written and float(written[key]).is_integer():
             written[key] = int(written[key])

@@ -30,10 +30,9 @@ from profiles_app.presetfile import (
 
 SHIPPED_FILE = Path("config", "presets.toml")  # below the repository's root
 
+_OURS = {"thinking", "description", "use_case"}  # llama-server is not told of them
 # Under the names of POST /completion, tools/server/README.md of llama.cpp.
-REQUEST_FIELDS = tuple(
-    name for name in SAMPLING_FIELDS if name not in {"description", "use_case"}
-)
+REQUEST_FIELDS = tuple(name for name in SAMPLING_FIELDS if name not in _OURS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,10 @@ _COLUMNS = {
         "strategy": "load_balancing_strategy",
         "health_check_interval": "health_check_interval",
     },
+    "routing": {
+        name: f"routing_{name}"
+        for name in ("cold_wait_seconds", "classifier", "classifier_model")
+    },
     "lifecycle": {
         name: name for name in ("start", "idle_ttl_seconds", "drain_seconds", "restart_policy")
     },
@@ -83,6 +87,8 @@ def _member(member: ProfileMember) -> str | dict[str, Any]:
         more["tier"] = member.tier_override
     if member.replicas != 1:
         more["replicas"] = member.replicas
+    if member.aliases:
+        more["aliases"] = member.aliases
     if member.run_settings:
         more["run_settings"] = member.run_settings
     return {"model_id": member.model_id, **more} if more else member.model_id
@@ -95,5 +101,6 @@ def _member_columns(member: str | dict[str, Any]) -> dict[str, Any]:
         "model_id": member["model_id"],
         "tier_override": member.get("tier") or "",
         "replicas": member.get("replicas", 1),
+        "aliases": member.get("aliases", []),
         "run_settings": member.get("run_settings", {}),
     }

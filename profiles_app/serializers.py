@@ -15,8 +15,16 @@ from rest_framework import serializers
 from rest_framework.settings import api_settings
 
 from models_app.models import Tier
+from profiles_app.aliases import MAX_ALIASES, alias_problem, clashes
 from profiles_app.document import Document
-from profiles_app.models import MAX_REPLICAS, Eviction, RestartPolicy, Start, Strategy
+from profiles_app.models import (
+    MAX_REPLICAS,
+    Classifier,
+    Eviction,
+    RestartPolicy,
+    Start,
+    Strategy,
+)
 from profiles_app.runsettings import check
 
 MAX_INTEGER = 2**31 - 1  # what a PositiveIntegerField holds
@@ -48,9 +56,7 @@ class ScoreLimitField(FiniteFloatField):
     """A score, or no limit: `.inf` in YAML, null in JSON."""
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
-        return super().run_validation(
-            None if isinstance(data, float | str) and data in NO_LIMIT else data
-        )
+        return super().run_validation(_null_if_no_limit(data))
 
 
 class WholeNumberField(serializers.IntegerField):
@@ -58,6 +64,13 @@ class WholeNumberField(serializers.IntegerField):
         if isinstance(data, bool):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class SecondsLimitField(WholeNumberField):
+    """A time, or no limit: `.inf` in YAML, null in JSON."""
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        return super().run_validation(_null_if_no_limit(data))
 
 
 class OneOfField(serializers.ChoiceField):
@@ -165,6 +178,24 @@ class LoadBalancingSerializer(StrictSerializer):
     )
 
 
+class ModelIdField(TextField):
+    """The id of a model; empty or null for none."""
+
+    def __init__(self) -> None:
+        super().__init__(max_length=200, allow_blank=True, allow_null=True, default="")
+
+    def run_validation(self, data: Any = serializers.empty) -> str:
+        return super().run_validation(data) or ""
+
+
+class RoutingSerializer(StrictSerializer):
+    cold_wait_seconds = SecondsLimitField(
+        default=30, allow_null=True, min_value=0, max_value=86_400
+    )
+    classifier = OneOfField(Classifier.values, default=Classifier.AUTO.value)
+    classifier_model = ModelIdField()
+
+
 class LifecycleSerializer(StrictSerializer):
     start = OneOfField(Start.values, default=Start.ACTIVATION.value)
     idle_ttl_seconds = WholeNumberField(
@@ -188,19 +219,30 @@ class MemorySerializer(StrictSerializer):
     eviction = OneOfField(Eviction.values, default=Eviction.NEVER.value)
 
 
+class AliasField(TextField):
+    def to_internal_value(self, data: Any) -> str:
+        alias = super().to_internal_value(data)
+        if why := alias_problem(alias):
+            raise serializers.ValidationError(why)
+        return alias
+
+
 class MemberSerializer(StrictSerializer):
     """A model of a profile: its id alone, or a mapping."""
 
     model_id = TextField(max_length=200)
     tier = OneOfField(Tier.values, allow_null=True, default=None)
     replicas = WholeNumberField(default=1, min_value=1, max_value=MAX_REPLICAS)
+    aliases = serializers.ListField(child=AliasField(), default=list, max_length=MAX_ALIASES)
     run_settings = RunSettingsField(default=dict)
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, str | int | float) and not isinstance(data, bool):
             data = {"model_id": str(data)}
         values = super().to_internal_value(data)
-        plain: dict[str, Any] = {"tier": None, "replicas": 1, "run_settings": {}}
+        plain: dict[str, Any] = {
+            "tier": None, "replicas": 1, "aliases": [], "run_settings": {},
+        }  # fmt: skip
         said = {key: value for key, value in values.items() if plain.get(key) != value}
         return values["model_id"] if set(said) == {"model_id"} else said
 
@@ -217,6 +259,7 @@ class ProfileSerializer(StrictSerializer):
     tier_config = TierRuleSerializer(many=True, default=None, allow_null=True)
     two_stage = TwoStageSerializer(default=None, allow_null=True)
     load_balancing = LoadBalancingSerializer(default=None, allow_null=True)
+    routing = RoutingSerializer(default=None, allow_null=True)
     lifecycle = LifecycleSerializer(default=None, allow_null=True)
     queue = QueueSerializer(default=None, allow_null=True)
     memory = MemorySerializer(default=None, allow_null=True)
@@ -252,6 +295,7 @@ class ProfileSerializer(StrictSerializer):
             if members.setdefault(model_id, member) != member:
                 msg = f"{model_id} stands there twice, with different settings."
                 raise serializers.ValidationError(msg)
+        _refuse_clashes(value, members)
         return list(members.values())
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -281,6 +325,23 @@ def problems_of(errors: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple
             yield from problems_of(value, here)
     else:
         yield path, str(errors)
+
+
+def _refuse_clashes(value: Sequence[Any], members: Mapping[str, Any]) -> None:
+    aliases = {
+        model_id: [] if isinstance(member, str) else member.get("aliases", [])
+        for model_id, member in members.items()
+    }
+    found: list[dict[str, list[str]]] = [{} for _ in value]
+    for model_id, sentence in clashes(aliases):
+        place = value.index(members[model_id])
+        found[place].setdefault("aliases", []).append(sentence)
+    if any(found):
+        raise serializers.ValidationError(found)
+
+
+def _null_if_no_limit(data: Any) -> Any:
+    return None if isinstance(data, float | str) and data in NO_LIMIT else data
 
 
 def _filled(serializer: serializers.Serializer[Any], values: Mapping[str, Any]) -> Document:

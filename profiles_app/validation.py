@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from models_app.models import DiscoveredModel
+from models_app.models import DiscoveredModel, ModelKind
 from profiles_app.document import Document
 from profiles_app.engines import no_such_engine, steps, unknown_settings
 from profiles_app.errors import Problem, ProfileInvalidError
-from profiles_app.models import Profile, SamplingPreset
+from profiles_app.models import Classifier, Profile, SamplingPreset
 from profiles_app.reading import line_of
 from profiles_app.resolution import memory_mib, settings_of_all
 from profiles_app.rows import as_document
@@ -75,6 +75,7 @@ def validate(profile: Profile) -> Validation:
         *check.models(),
         *check.tiers(),
         *check.two_stage(),
+        *check.routing(),
         *check.engine(),
         *check.rest(),
     ]
@@ -130,6 +131,20 @@ class _Check:
             elif not model.is_launchable:
                 why = model.problem or "its file has gone; `manage.py rescan` looks again"
                 yield True, path, f"{model_id} cannot run: {why}."
+        yield from self._aliases()
+
+    def _aliases(self) -> Iterator[_Found]:
+        aliases = {
+            alias: ("enabled_models", index, "aliases", place)
+            for index, member in enumerate(self.members)
+            for place, alias in enumerate(member.get("aliases", ()))
+        }
+        if not aliases:
+            return
+        here = DiscoveredModel.objects.filter(model_id__in=aliases)
+        for model_id in here.values_list("model_id", flat=True):
+            message = f"{model_id} is also the id of a model here: while that runs, it answers."
+            yield False, aliases[model_id], message
 
     def tiers(self) -> Iterator[_Found]:
         rules = self.document["tier_config"]
@@ -175,6 +190,25 @@ class _Check:
         if stages["stage1_tier"] == stages["stage2_tier"]:
             message = f"Both stages are {stages['stage1_tier']}: the second adds only time."
             yield False, ("two_stage", "stage2_tier"), message
+
+    def routing(self) -> Iterator[_Found]:
+        """Hold the classifier's model against the registry; without it, another one scores."""
+        routing = self.document["routing"]
+        model_id, path = routing["classifier_model"], ("routing", "classifier_model")
+        if not model_id:
+            return
+        model = DiscoveredModel.objects.filter(model_id=model_id).first()
+        if model is None:
+            known = list(DiscoveredModel.objects.values_list("model_id", flat=True))
+            yield False, path, _unknown(model_id, known)
+            return
+        needs_embedding = routing["classifier"] == Classifier.EMBEDDING
+        if needs_embedding and model.kind != ModelKind.EMBEDDING:
+            message = f"{model_id} is no embedding model: the heuristic scores instead."
+            yield False, path, message
+        if model_id not in self.models_here:
+            message = f"{model_id} is not enabled: while it does not run, nobody asks it."
+            yield False, path, message
 
     def engine(self) -> Iterator[_Found]:
         """Hold what is launched against the engine: it, or what is below, may have changed."""

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.django_db
 
 SHIPPED = ["balanced", "code", "fast", "quality"]
 GIB = 2**30
+TYPED = {"name": "mine", "stop": "[]", "thinking": "show"}
 
 
 def names() -> list[str]:
@@ -104,6 +105,7 @@ def test_a_change_leaves_the_other_values_alone() -> None:
         **dict.fromkeys(presets.REQUEST_FIELDS),
         "temperature": 0.5,
         "stop": [],
+        "thinking": "show",
         "description": "",
         "use_case": "",
     }
@@ -312,7 +314,7 @@ def test_the_lists_take_few_queries(
 
 
 def test_a_preset_is_typed_in(admin_client: Client) -> None:
-    admin_client.post(sampling_page(), {"name": "mine", "top_k": "3", "stop": '["a", "\\n"]'})
+    admin_client.post(sampling_page(), TYPED | {"top_k": "3", "stop": '["a", "\\n"]'})
 
     assert presets.request_defaults(presets.get_preset("mine")) == {
         "top_k": 3,
@@ -340,7 +342,7 @@ def test_what_is_typed_wrongly_is_told_at_its_field(
 ) -> None:
     presets.create_preset("mine")
 
-    page = admin_client.post(sampling_page(), {"name": "new", "stop": "[]", **typed})
+    page = admin_client.post(sampling_page(), TYPED | {"name": "new"} | typed)
 
     assert page.context["adminform"].form.errors.keys() == typed.keys()
     assert said.lower() in page.content.decode().lower()
@@ -353,7 +355,7 @@ def test_the_name_stays_and_a_used_preset_cannot_be_deleted(
     preset = presets.create_preset("mine", top_k=3)
     make_profile("production", preset="mine")
 
-    admin_client.post(sampling_page(preset), {"name": "yours", "top_k": "4", "stop": "[]"})
+    admin_client.post(sampling_page(preset), TYPED | {"name": "yours", "top_k": "4"})
 
     assert presets.get_preset("mine").top_k == 4
     delete = reverse("admin:profiles_app_samplingpreset_delete", args=[preset.pk])

@@ -308,6 +308,7 @@ SAMPLING = st.fixed_dictionaries(
         "repeat_penalty": _figures(10),
         "seed": _optional(st.integers(-1, 2**32 - 1)),
         "stop": st.lists(STOPS, max_size=4),
+        "thinking": st.sampled_from(["show", "hide"]),
         "description": _printable(300),
         "use_case": _printable(200),
     }

@@ -74,8 +74,19 @@ def test_a_profile_has_the_contracts_shape_with_every_default(client: Client) ->
         "strategy": "round_robin",
         "health_check_interval": 30,
     }
+    assert body["routing"] == {
+        "cold_wait_seconds": 30,
+        "classifier": "auto",
+        "classifier_model": "",
+    }
     assert body["members"] == [
-        {"model_id": "small_fast", "tier": None, "replicas": 1, "run_settings": {}}
+        {
+            "model_id": "small_fast",
+            "tier": None,
+            "replicas": 1,
+            "aliases": [],
+            "run_settings": {},
+        }
     ]
     assert (body["version"], body["is_active"], body["file_state"]) == (1, False, "no file")
 

@@ -30,6 +30,17 @@ def _texts(longest: int, *, lines: bool = False) -> st.SearchStrategy[str]:
     return text.map(str.strip)
 
 
+def _are_apart(members: list[Any]) -> bool:
+    """Whether no alias stands for two models."""
+    names = [
+        name
+        for member in members
+        if isinstance(member, dict)
+        for name in member.get("aliases", [])
+    ]
+    return len(names) == len(set(names))
+
+
 _names = st.builds(
     lambda text, number: re.sub(r"[/\\]", " ", f"{text.lstrip('.')} {number}").strip(),
     _texts(60),
@@ -37,6 +48,13 @@ _names = st.builds(
 ).filter(slugify)
 _seconds = st.floats(0, 1e6).map(lambda value: round(value, 3))
 _ids = st.from_regex(r"[a-z0-9_]{1,40}", fullmatch=True)
+# None is an id, and many look like a number or a date.
+_aliases = st.lists(
+    st.from_regex(r"[A-Z0-9]{1,9}[-:./][A-Z0-9]{1,9}", fullmatch=True),
+    min_size=1,
+    max_size=3,
+    unique=True,
+)
 _run_settings = st.fixed_dictionaries(
     {},
     optional={
@@ -56,12 +74,13 @@ _members = st.lists(
         optional={
             "tier": st.sampled_from(_TIERS),
             "replicas": st.integers(2, 16),
+            "aliases": _aliases,
             "run_settings": _run_settings.filter(bool),
         },
     ),
     max_size=5,
     unique_by=lambda member: member if isinstance(member, str) else member["model_id"],
-)
+).filter(_are_apart)
 _tiers = st.lists(
     st.fixed_dictionaries(
         {
@@ -95,6 +114,14 @@ _documents = st.fixed_dictionaries(
                 "enabled": st.booleans(),
                 "strategy": st.sampled_from(["round_robin", "least_loaded", "random"]),
                 "health_check_interval": _whole,
+            },
+        ),
+        "routing": st.fixed_dictionaries(
+            {},
+            optional={
+                "cold_wait_seconds": st.none() | st.just(float("inf")) | st.integers(0, 86_400),
+                "classifier": st.sampled_from(["auto", "heuristic", "embedding", "decision"]),
+                "classifier_model": st.just("") | _ids,
             },
         ),
         "lifecycle": st.fixed_dictionaries(

@@ -154,6 +154,53 @@ def test_replicas_take_memory_each() -> None:
     assert validate(save_yaml(text)).memory_mib == pytest.approx(1.5 * one, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("routing", "words"),
+    [
+        pytest.param("classifier_model: embeder", "Near it: embedder", id="not here"),
+        pytest.param("classifier_model: embedder", "embedder is not enabled", id="not enabled"),
+        pytest.param(
+            "classifier: embedding, classifier_model: small_fast",
+            "small_fast is no embedding model",
+            id="no embedding model",
+        ),
+    ],
+)
+def test_a_classifiers_model_that_cannot_be_asked_is_a_warning(
+    make_model: MakeModel, routing: str, words: str
+) -> None:
+    make_model("embedder", kind="embedding")
+
+    finding = only(f"{SOUND}routing: {{{routing}}}\n")
+
+    assert not finding.is_error
+    assert (finding.line, finding.path) == (7, "routing.classifier_model")
+    assert words in finding.message
+
+
+@pytest.mark.parametrize("classifier", ["auto", "embedding"])
+def test_an_embedding_model_that_is_enabled_may_classify(
+    make_model: MakeModel, classifier: str
+) -> None:
+    make_model("embedder", kind="embedding")
+    text = SOUND.replace("[small", "[embedder, small")
+
+    assert not findings(
+        f"{text}routing: {{classifier: {classifier}, classifier_model: embedder}}\n"
+    )
+
+
+def test_an_alias_that_is_the_id_of_another_model_is_a_warning(make_model: MakeModel) -> None:
+    make_model("other")
+    member = "{model_id: small_fast, aliases: [gpt-4o, other]}"
+
+    finding = only(SOUND.replace("[small_fast", f"[{member}"))
+
+    assert not finding.is_error
+    assert (finding.line, finding.path) == (2, "enabled_models[0].aliases[1]")
+    assert "other is also the id of a model here" in finding.message
+
+
 def test_a_preset_that_is_not_there_is_an_error() -> None:
     SamplingPreset.objects.create(name="calm")
 

@@ -27,6 +27,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "repeat_penalty": {"type": float, "help": "0 to 10; 1: none."},
     "seed": {"type": int, "help": "-1: random."},
     "stop": {"action": "append", "help": "A text that ends an answer; up to four times."},
+    "thinking": {"help": "show or hide: whether answers carry the reasoning."},
     "description": {},
     "use_case": {},
 }
@@ -55,7 +56,7 @@ class Command(BaseCommand):
             action="append",
             default=[],
             choices=list(SAMPLING_FIELDS),
-            help="Leave this to llama-server; may be repeated.",
+            help="Leave this to llama-server, or as it is by default; may be repeated.",
         )
         take = commands.add_parser("import", help="Take over a TOML file's presets.")
         take.add_argument("file")
@@ -98,10 +99,11 @@ class Command(BaseCommand):
             return
         names = [name for name in presets.REQUEST_FIELDS if name != "stop"]
         name_column = Column("Name", no_wrap=True)  # it is what is copied
-        table = Table(name_column, *names, "Stop", "Use case", box=None)
+        table = Table(name_column, *names, "Stop", "Thinking", "Use case", box=None)
         for preset in found:
             values = (_text(getattr(preset, name)) for name in names)
-            table.add_row(preset.name, *values, str(len(preset.stop)), escape(preset.use_case))
+            more = (str(len(preset.stop)), preset.thinking, escape(preset.use_case))
+            table.add_row(preset.name, *values, *more)
         self.console.print(table)
 
     def _list_models(self) -> None:
