@@ -52,6 +52,8 @@ MODEL_RESTART_LIMIT = env_int("MODEL_RESTART_LIMIT", 5, minimum=1, maximum=1000)
 MODEL_RESTART_WINDOW = env_int("MODEL_RESTART_WINDOW", 600, minimum=1, maximum=86400)
 MODEL_CONCURRENT_STARTS = env_bool("MODEL_CONCURRENT_STARTS", default=True)
 MAGI_MEMORY_RESERVE_MIB = env_int("MAGI_MEMORY_RESERVE_MIB", 1024, minimum=0, maximum=1048576)
+MAGI_REQUEST_LOG_DAYS = env_int("MAGI_REQUEST_LOG_DAYS", 30, minimum=0, maximum=3650)
+MAGI_KEEP_PROMPTS = env_bool("MAGI_KEEP_PROMPTS", default=False)
 LLAMA_SERVER_PATH = env_str("LLAMA_SERVER_PATH", "")  # empty: on PATH, else embedded
 LLAMA_SERVER_BUILDS = env_programs("LLAMA_SERVER_BUILDS", reserved="embedded")
 
@@ -137,6 +139,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "retry_on_timeout": True}
 CELERY_BEAT_SCHEDULE_FILENAME = str(MAGI_RUN_DIR / "beat-schedule")
 RECONCILE_SECONDS = 5
+PRUNE_SECONDS = 3600
 CELERY_BEAT_SCHEDULE = {
     "reconcile": {
         "task": "servers_app.tasks.reconcile",
@@ -144,6 +147,11 @@ CELERY_BEAT_SCHEDULE = {
         "args": [MAGI_NODE],
         # Below the period, so that a worker that was away does not run a backlog.
         "options": {"expires": RECONCILE_SECONDS - 1},
+    },
+    "prune-requests": {
+        "task": "servers_app.tasks.prune_requests",
+        "schedule": PRUNE_SECONDS,
+        "options": {"expires": PRUNE_SECONDS - 1},
     },
 }
 

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import connections
 
 from models_app.queue import queue_of
-from servers_app import supervisor
+from servers_app import requests, supervisor
 from servers_app.heartbeat import beat_in_workers
 
 AT_ONCE = 8
@@ -27,6 +27,11 @@ def reconcile(node: str) -> None:
     heartbeat.reconciled()
     for server_id in supervisor.reconcile(node):
         settle.apply_async((server_id,), queue=queue_of(node))
+
+
+@shared_task(ignore_result=True)
+def prune_requests() -> None:
+    requests.prune()
 
 
 def look_after() -> None:

@@ -1,11 +1,24 @@
 """What the gateway asks for beside its routing table."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from servers_app.complexity.examples import Example
+from servers_app.gateway.trace import Trace
+
 AskFor = Callable[[int], Awaitable[object]]  # takes a server id
 NoteUse = Callable[[Collection[int]], Awaitable[object]]  # takes server ids
+Record = Callable[[Sequence[Trace]], Awaitable[object]]
+Examples = Callable[[], Awaitable[Sequence[Example]]]
+
+
+async def _nothing(_about: object) -> None:
+    pass
+
+
+async def _no_examples() -> Sequence[Example]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,15 +29,15 @@ class Control:
         demand: want a server running. The routing table tells what came of it.
         look_at: have somebody look whether a server is still there.
         note_use: write down that servers have just had requests.
+        record: write down requests that are over; the same ones again where that failed.
+        examples: the prompts that people have labelled, the newest first.
     """
 
     demand: AskFor
     look_at: AskFor
     note_use: NoteUse
-
-
-async def _nothing(_ids: int | Collection[int]) -> None:
-    pass
+    record: Record = _nothing
+    examples: Examples = _no_examples
 
 
 NO_CONTROL: Final = Control(_nothing, _nothing, _nothing)

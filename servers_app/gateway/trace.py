@@ -1,0 +1,49 @@
+"""What is known of one request: filled in on its way, written down when it is over."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How a request ended."""
+
+    OK = "ok"  # its answer came whole
+    REFUSED = "refused"  # by us, or by llama-server as a bad request: 4xx
+    FAILED = "failed"  # no server could answer: 5xx
+    BROKEN = "broken"  # the server went away in the middle of the answer
+    CLIENT_GONE = "client_gone"
+
+
+@dataclass(slots=True)
+class Trace:
+    """One request. Spans are in seconds of the monotonic clock, from its first byte."""
+
+    request_id: str
+    path: str
+    started_at: float = field(default_factory=time.time)  # unix seconds
+    started: float = field(default_factory=time.monotonic)
+    key: str = ""  # whose it is: the id of an API key, or nothing
+    asked: str = ""  # the model as the client named it
+    preset: str = ""
+    is_stream: bool = False
+    model_id: str = ""  # the model that answered
+    server_id: int | None = None
+    tier: str = ""
+    score: float | None = None  # of its complexity, 0 to 10
+    factors: Mapping[str, float] = field(default_factory=dict)  # what made the score
+    scored_by: str = ""  # heuristic, embedding or decision
+    prompt: str = ""  # what was asked last; written down only where MAGI_KEEP_PROMPTS is on
+    queued_s: float = 0.0  # until a server had a slot for it
+    first_byte_s: float | None = None
+    total_s: float | None = None
+    status: int = 0
+    outcome: Outcome = Outcome.FAILED
+    error_code: str = ""
+    prompt_tokens: int | None = None  # with the cached ones
+    cached_tokens: int | None = None
+    completion_tokens: int | None = None
+
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.started

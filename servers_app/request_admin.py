@@ -1,0 +1,301 @@
+"""The request log and the sums of usage in the admin: read, and its requests labelled."""
+
+from functools import cached_property
+from typing import Any, cast
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import flatten_fieldsets
+from django.core.paginator import Paginator
+from django.db.models import Q, QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from models_app.models import Tier
+from servers_app import requests
+from servers_app.figures import span
+from servers_app.models import Server
+from servers_app.node_admin import ShownAdmin
+from servers_app.request_models import RequestOutcome, RequestRecord, UsageMinute
+
+LISTED = 10_000  # of those that are found, the newest: nobody turns more pages
+PATHS = (
+    "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses",
+    "/v1/messages", "/v1/rerank", "/api/query",
+)  # fmt: skip
+COLOURS = {
+    RequestOutcome.OK: "ready",
+    RequestOutcome.REFUSED: "starting",
+    RequestOutcome.FAILED: "failed",
+    RequestOutcome.BROKEN: "failed",
+    RequestOutcome.CLIENT_GONE: "stopped",
+}
+FACTORS = """
+<table><thead><tr><th scope="col">Factor</th><th scope="col">Of the score</th></tr></thead>
+<tbody>{}</tbody></table>
+"""
+
+
+class NewestPaginator(Paginator[Any]):
+    """Counts and shows the newest LISTED rows alone, so that a page costs the same always."""
+
+    @cached_property
+    def count(self) -> int:
+        return cast("QuerySet[Any]", self.object_list)[:LISTED].count()
+
+
+class ModelFilter(admin.SimpleListFilter):
+    """The models that have had a server: to ask the log itself would read all of it."""
+
+    title = "model"
+    parameter_name = "model"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        ids = Server.objects.order_by("model__model_id").values_list(
+            "model__model_id", flat=True
+        )
+        return [(model_id, model_id) for model_id in ids.distinct()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(model_id=self.value()) if self.value() else queryset
+
+
+class PathFilter(admin.SimpleListFilter):
+    title = "path"
+    parameter_name = "path"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(path, path) for path in PATHS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(path=self.value()) if self.value() else queryset
+
+
+class LabelFilter(admin.SimpleListFilter):
+    title = "label"
+    parameter_name = "label"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("any", "Any"), *((tier.value, str(tier.label)) for tier in Tier)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if not self.value():
+            return queryset
+        labelled = queryset.exclude(label="")  # in the index's words
+        return labelled if self.value() == "any" else labelled.filter(label=self.value())
+
+
+@admin.register(RequestRecord)
+class RequestAdmin(ShownAdmin[RequestRecord]):
+    """What became of each request. People say which tier should have answered, and no more."""
+
+    list_display = (
+        "when",
+        "outcome_badge",
+        "asked",
+        "model_id",
+        "tier_shown",
+        "label",
+        "tokens",
+        "queued",
+        "first_byte",
+        "total",
+        "key",
+        "path",
+    )
+    list_filter = ("at", "outcome", "tier", LabelFilter, ModelFilter, PathFilter)
+    sortable_by = ("when",)  # by another column all of the log would be sorted
+    list_max_show_all = 0
+    paginator = NewestPaginator
+    search_fields = ("request_id", "key")
+    search_help_text = "The whole id of a request or of an API key."
+    actions = ("label_fast", "label_balanced", "label_powerful", "take_label_back")
+    fieldsets = (
+        (
+            "Request",
+            {
+                "fields": (
+                    (
+                        "when",
+                        "outcome_badge",
+                        "status",
+                        "error_code",
+                        "request_id",
+                        "key",
+                        "path",
+                        "is_stream",
+                    ),
+                )
+            },
+        ),
+        (
+            "Choice",
+            {
+                "fields": (
+                    ("asked", "model_id", "tier_shown", "server_id", "node"),
+                    "factors_shown",
+                    "label",
+                )
+            },
+        ),
+        ("Figures", {"fields": (("queued", "first_byte", "total", "tokens"),)}),
+        ("Prompt", {"fields": ("prompt_shown",)}),
+    )
+
+    # -- what is shown
+
+    @admin.display(description="When", ordering="at")
+    def when(self, obj: RequestRecord) -> str:
+        return f"{timezone.localtime(obj.at):%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="Outcome")
+    def outcome_badge(self, obj: RequestRecord) -> SafeString:
+        outcome = RequestOutcome(obj.outcome)
+        badge = '<span class="magi-badge magi-{}">{}</span> {}'
+        return format_html(badge, COLOURS[outcome], outcome.label, obj.error_code)
+
+    @admin.display(description="Tier and score")
+    def tier_shown(self, obj: RequestRecord) -> str:
+        score = "" if obj.score is None else f"{obj.score:.1f}"
+        return " ".join(filter(None, (obj.get_tier_display(), score))) or "-"
+
+    @admin.display(description="Tokens in (cached) / out")
+    def tokens(self, obj: RequestRecord) -> str:
+        cached = f" ({obj.cached_tokens:,})" if obj.cached_tokens else ""
+        return f"{_whole(obj.prompt_tokens)}{cached} / {_whole(obj.completion_tokens)}"
+
+    @admin.display(description="Waited")
+    def queued(self, obj: RequestRecord) -> str:
+        return _span(obj.queued_ms)
+
+    @admin.display(description="First byte")
+    def first_byte(self, obj: RequestRecord) -> str:
+        return _span(obj.first_byte_ms)
+
+    @admin.display(description="Total")
+    def total(self, obj: RequestRecord) -> str:
+        return _span(obj.total_ms)
+
+    @admin.display(description="Complexity")
+    def factors_shown(self, obj: RequestRecord) -> str:
+        if obj.score is None:
+            return "It was not looked at: the request named its model or tier."
+        parts = sorted(obj.factors.items(), key=lambda part: -abs(part[1]))
+        rows = format_html_join(
+            "", "<tr><td>{}</td><td>{}</td></tr>", ((name, f"{v:g}") for name, v in parts)
+        )
+        score = f"{obj.score:.1f} of 10, by {obj.scored_by or 'nobody'}"
+        return format_html("{}{}", score, format_html(FACTORS, rows) if parts else "")
+
+    @admin.display(description="Asked last")
+    def prompt_shown(self, obj: RequestRecord) -> SafeString:
+        prompt = obj.prompt or "It was not kept: MAGI_KEEP_PROMPTS was off."
+        return format_html('<pre class="magi-log">{}</pre>', prompt)
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: RequestRecord | None = None
+    ) -> list[str]:
+        return [name for name in flatten_fieldsets(self.fieldsets) if name != "label"]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[RequestRecord], search_term: str
+    ) -> tuple[QuerySet[RequestRecord], bool]:
+        # Exactly: Django's own search compares no column as an index has it.
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        return queryset.filter(Q(request_id=term) | Q(key=term)), False
+
+    # -- what people say
+
+    def has_change_permission(
+        self, request: HttpRequest, obj: RequestRecord | None = None
+    ) -> bool:
+        return request.user.has_perm("servers_app.change_requestrecord")
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: RequestRecord,
+        form: ModelForm[RequestRecord],
+        change: bool,  # noqa: FBT001 - Django's signature
+    ) -> None:
+        label = Tier(obj.label) if obj.label else None
+        requests.relabel(RequestRecord.objects.filter(pk=obj.pk), label)
+
+    @admin.action(description="Label: fast should have answered", permissions=["change"])
+    def label_fast(self, request: HttpRequest, queryset: QuerySet[RequestRecord]) -> None:
+        self._label(request, queryset, Tier.FAST)
+
+    @admin.action(description="Label: balanced should have answered", permissions=["change"])
+    def label_balanced(self, request: HttpRequest, queryset: QuerySet[RequestRecord]) -> None:
+        self._label(request, queryset, Tier.BALANCED)
+
+    @admin.action(description="Label: powerful should have answered", permissions=["change"])
+    def label_powerful(self, request: HttpRequest, queryset: QuerySet[RequestRecord]) -> None:
+        self._label(request, queryset, Tier.POWERFUL)
+
+    @admin.action(description="Take the label back", permissions=["change"])
+    def take_label_back(self, request: HttpRequest, queryset: QuerySet[RequestRecord]) -> None:
+        self._label(request, queryset, None)
+
+    def _label(
+        self, request: HttpRequest, queryset: QuerySet[RequestRecord], label: Tier | None
+    ) -> None:
+        count = requests.relabel(queryset, label)
+        text = f"Labelled {count} as {label}." if label else f"No label any more: {count}."
+        self.message_user(request, text, messages.SUCCESS)
+
+
+@admin.register(UsageMinute)
+class UsageAdmin(ShownAdmin[UsageMinute]):
+    list_display = (
+        "minute",
+        "model_id",
+        "key",
+        "tier",
+        "requests",
+        "failures",
+        "prompt_tokens",
+        "cached_tokens",
+        "completion_tokens",
+        "first_byte",
+        "total",
+    )
+    list_filter = ("minute", "tier", ModelFilter)
+    list_max_show_all = 0
+    paginator = NewestPaginator
+    change_list_template = "admin/servers_app/usageminute/change_list.html"
+
+    @admin.display(description="First byte, mean")
+    def first_byte(self, obj: UsageMinute) -> str:
+        return _span(obj.first_byte_ms / obj.answered) if obj.answered else "-"
+
+    @admin.display(description="Total, mean")
+    def total(self, obj: UsageMinute) -> str:
+        return _span(obj.total_ms / obj.requests) if obj.requests else "-"
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response = super().changelist_view(request, extra_context)
+        context = response.context_data if isinstance(response, TemplateResponse) else None
+        if context is not None and "cl" in context:
+            context["days"] = requests.usage_by_day(context["cl"].queryset)
+        return response
+
+
+def _whole(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
+
+
+def _span(ms: float | None) -> str:
+    """Return a span of milliseconds: `0.4 ms`, `12 ms`, `3.2 s`."""
+    if ms is None:
+        return "-"
+    if ms >= 1000:
+        return span(ms / 1000)
+    return f"{ms:.1f} ms" if ms < 10 else f"{ms:.0f} ms"

@@ -1,0 +1,75 @@
+"""The request log: what people say of its requests, and how long it keeps them."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Final, TypedDict, cast
+
+from django.conf import settings
+from django.db.models import QuerySet, Sum
+from django.db.models.functions import TruncDay
+from django.utils import timezone
+
+from models_app.models import Tier
+from servers_app.request_models import RequestRecord, UsageMinute
+
+CHUNK: Final = 1000  # rows that one transaction deletes: others write meanwhile
+SUMMED_DAYS: Final = 14
+SUMMED: Final = (
+    "requests", "failures", "prompt_tokens", "cached_tokens", "completion_tokens",
+)  # fmt: skip
+
+
+class DayOfUsage(TypedDict):
+    day: datetime
+    requests: int
+    failures: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+
+
+def relabel(records: QuerySet[RequestRecord], label: Tier | None) -> int:
+    """Say which tier should have answered; None takes that back.
+
+    Returns:
+        How many records there were.
+    """
+    return records.update(label=label or "")
+
+
+def labelled_examples() -> Iterator[tuple[str, Tier]]:
+    """Yield the prompts that somebody has labelled and their tiers, the newest first."""
+    labelled = RequestRecord.objects.exclude(label="").exclude(prompt="")
+    for prompt, label in labelled.values_list("prompt", "label").iterator():
+        yield prompt, Tier(label)
+
+
+def prune() -> int:
+    """Delete the records that are older than MAGI_REQUEST_LOG_DAYS.
+
+    Those that somebody has labelled stay.
+
+    Returns:
+        How many there were.
+    """
+    oldest = timezone.now() - timedelta(days=settings.MAGI_REQUEST_LOG_DAYS)
+    old = RequestRecord.objects.filter(at__lt=oldest, label="").order_by("at")
+    count = 0
+    while chunk := list(old.values_list("pk", flat=True)[:CHUNK]):
+        RequestRecord.objects.filter(pk__in=chunk, label="").delete()
+        count += len(chunk)
+    return count
+
+
+def usage_by_day(minutes: QuerySet[UsageMinute]) -> list[DayOfUsage]:
+    """Add `minutes` of the last SUMMED_DAYS up by day of MAGI_TIME_ZONE, the newest first."""
+    today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    days = (
+        minutes.filter(minute__gte=today - timedelta(days=SUMMED_DAYS - 1))
+        .order_by()
+        .annotate(day=TruncDay("minute"))
+        .values("day")
+        .annotate(**{name: Sum(name) for name in SUMMED})
+        .order_by("-day")
+    )
+    return cast("list[DayOfUsage]", list(days))
