@@ -1,9 +1,10 @@
 """The client's side of the gateway: ASGI's shapes, and one request with its answer."""
 
 import asyncio
+import hashlib
 import json
 import re
-import uuid
+import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from types import TracebackType
 from typing import Any, Final
@@ -16,6 +17,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
+WATCH_AFTER_S: Final = 0.05
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
@@ -23,7 +25,8 @@ class Exchange:
     """One HTTP request and the answer to it."""
 
     __slots__ = (
-        "headers", "method", "path", "query", "receive", "request_id", "send", "started",
+        "address", "headers", "method", "path", "query", "receive", "request_id", "send",
+        "started",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -31,12 +34,13 @@ class Exchange:
         self.path: str = scope["path"]  # decoded
         self.query: bytes = scope["query_string"]
         self.headers: list[Header] = scope["headers"]  # names in lower case
+        self.address: str = (scope.get("client") or ("", 0))[0]
         self.receive = receive
         self.send = send
         self.started = False
         given = self.header(b"x-request-id")
         self.request_id = (
-            given.decode() if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+            given.decode() if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         )
 
     def header(self, name: bytes) -> bytes | None:
@@ -44,6 +48,16 @@ class Exchange:
             if key == name:
                 return value
         return None
+
+    def caller(self) -> str:
+        """Return whose request it is, for turns in a queue: of a key, or of an address.
+
+        No key can be read from it: of one that a client sends, it is a part of the hash.
+        """
+        given = self.header(b"authorization") or self.header(b"x-api-key")
+        if given is not None:
+            return hashlib.blake2s(given, digest_size=8).hexdigest()
+        return self.address
 
     async def read_body(self, max_bytes: int) -> bytes:
         """Read the request's body.
@@ -106,17 +120,19 @@ class ClientWatch:
     """Cancel the block under it when the client leaves.
 
     To a client that left, an ASGI server drops what is sent without a word; only
-    receive() tells. The body must have been read before.
+    receive() tells. The body must have been read before. What is done within
+    `WATCH_AFTER_S` is not worth a task that waits for it.
 
     Raises:
         ClientGoneError: on leaving the block, if the client's going cancelled it.
     """
 
-    __slots__ = ("_cancelling", "_gone", "_receive", "_task", "_watcher")
+    __slots__ = ("_cancelling", "_gone", "_receive", "_task", "_timer", "_watcher")
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._gone = False
+        self._watcher: asyncio.Task[None] | None = None
 
     def __enter__(self) -> None:
         task = asyncio.current_task()
@@ -125,7 +141,7 @@ class ClientWatch:
             raise RuntimeError(message)
         self._task = task
         self._cancelling = task.cancelling()
-        self._watcher = asyncio.create_task(self._watch())
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._start)
 
     def __exit__(
         self,
@@ -133,7 +149,9 @@ class ClientWatch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._watcher.cancel()
+        self._timer.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
         # As asyncio.timeout does: a cancellation from elsewhere stays one.
         if (
             self._gone
@@ -141,6 +159,9 @@ class ClientWatch:
             and kind is asyncio.CancelledError
         ):
             raise ClientGoneError from error
+
+    def _start(self) -> None:
+        self._watcher = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

@@ -3,21 +3,28 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, NoReturn
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, NoReturn
 
 from servers_app.gateway.errors import InvalidRequestError
 
-# A token of an object's own level, with the whitespace around it.
-_OPEN = re.compile(r"[ \t\n\r]*\{[ \t\n\r]*")
-_COLON = re.compile(r"[ \t\n\r]*:[ \t\n\r]*")
-_COMMA_OR_CLOSE = re.compile(r"[ \t\n\r]*([,}])[ \t\n\r]*")
+# What stands between the tokens of an object's own level.
+_OPEN: Final = re.compile(r"[ \t\n\r{]*")
+_COLON: Final = re.compile(r"[ \t\n\r:]*")
+_COMMA: Final = re.compile(r"[ \t\n\r,]*")
+_MODEL: Final = re.compile(r'"model"[ \t\n\r]*:[ \t\n\r]*(?=")')
 
 
 def _refuse_constant(name: str) -> NoReturn:
     message = f"{name} is not a JSON value"
     raise ValueError(message)
 
+
+# n_discard: below 0 llama-server writes past its buffers (CVE-2026-21869, builds before
+# April 2026); above what its context holds it dies (builds before June 2026). 0 is its default.
+# id_slot: another's slot would lose its cache, and its owner would wait. -1 is any.
+_ONLY_VALUES: Final = {"n_discard": 0, "id_slot": -1}
 
 _MAX_TOKENS = frozenset({"max_tokens", "max_completion_tokens", "n_predict"})
 
@@ -31,13 +38,6 @@ class Span(NamedTuple):
     end: int
 
 
-class _Member(NamedTuple):
-    key: str
-    value: object
-    start: int  # of the value, in characters
-    end: int
-
-
 @dataclass(frozen=True, slots=True)
 class ModelField:
     """The `model` of a request, and what else the gateway needs of its body."""
@@ -47,30 +47,25 @@ class ModelField:
     stream: bool
     preset: str | None = None
     keys: frozenset[str] = frozenset()  # of the top level
+    # The top level as parsed: shared, so nobody may change what is in it.
+    values: Mapping[str, Any] = field(
+        default_factory=lambda: MappingProxyType({}), compare=False, repr=False
+    )
 
 
 def read_model(body: bytes) -> ModelField:
     """Find the model that a request names.
 
-    The body is decoded once, and each value of its top level parsed once, so an
-    image of 20 MB in base64 costs tens of milliseconds and no second copy.
+    The body is decoded once and parsed once: an image of 20 MB in base64 costs tens of
+    milliseconds, and no copy beyond its text and its parsed self.
 
     Raises:
-        InvalidRequestError: the body is not a JSON object, or names no model.
+        InvalidRequestError: the body is not a JSON object, names no model, or has a field
+            that no server gets.
     """
-    found: list[_Member] = []
-    keys: set[str] = set()
-    stream, preset = False, None
     try:
         text = body.decode()
-        for member in _members(text):
-            keys.add(member.key)
-            if member.key == "model":
-                found.append(member)
-            elif member.key == "stream":
-                stream = member.value is True
-            elif member.key == "preset":
-                preset = member.value
+        values, spans = _parse(text)
     except json.JSONDecodeError as error:
         message = (
             f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}."
@@ -85,18 +80,24 @@ def read_model(body: bytes) -> ModelField:
     except ValueError as error:  # a number beyond Python's digits, NaN or Infinity
         message = f"The body is not JSON: {error}."
         raise InvalidRequestError(message) from error
-    if not found:
+    if "model" not in values:
         message = "The request has no `model`. Name a model id, or auto."
         raise InvalidRequestError(message, param="model")
-    value = found[-1].value
+    value = values["model"]
     if not isinstance(value, str):
         message = "`model` must be a string: a model id, or auto."
         raise InvalidRequestError(message, param="model")
+    preset = values.get("preset")
     if preset is not None and not isinstance(preset, str):
         message = "`preset` must be a string: the name of a sampling preset."
         raise InvalidRequestError(message, param="preset")
-    spans = tuple(_span(text, member) for member in found)
-    return ModelField(value, spans, stream, preset, frozenset(keys))
+    for name, allowed in _ONLY_VALUES.items():
+        given = values.get(name, allowed)
+        if type(given) is not int or given != allowed:
+            message = f"`{name}` is not for clients to set. Leave it out, or make it {allowed}."
+            raise InvalidRequestError(message, param=name)
+    stream = values.get("stream") is True
+    return ModelField(value, spans, stream, preset, frozenset(values), values)
 
 
 def with_model(body: bytes, field: ModelField, new: str) -> bytes:
@@ -125,6 +126,8 @@ def with_defaults(
 
     What a request says counts, null as well; `max_tokens` under any of its names.
     """
+    if not defaults:
+        return body, field
     given = field.keys | (_MAX_TOKENS if field.keys & _MAX_TOKENS else frozenset())
     missing = {key: value for key, value in defaults.items() if key not in given}
     if not missing:
@@ -135,42 +138,43 @@ def with_defaults(
     return b"".join((body[:at], inserted, body[at:])), replace(field, spans=spans)
 
 
-def _members(text: str) -> Iterator[_Member]:
-    """Walk the top level of a JSON object; the json module reads each key and value."""
-    token = _OPEN.match(text)
-    if token is None:
-        _DECODER.decode(text)  # raises, unless it is JSON of another kind
+def _parse(text: str) -> tuple[dict[str, Any], tuple[Span, ...]]:
+    """Return the top level of a body, and where each `model` of it stands."""
+    values = _DECODER.decode(text)
+    if not isinstance(values, dict):
         message = "The body must be a JSON object."
         raise InvalidRequestError(message)
-    at = token.end()
-    closed = text.startswith("}", at)
-    if closed:
-        at += 1
-    while not closed:
-        if not text.startswith('"', at):
-            raise _syntax_error(text, at, "Expecting a name in double quotes")
+    if "model" not in values:
+        return values, ()
+    # With none of its letters escaped, the key is spelt out; if that is there once, it is it.
+    if text.count('"model"') == 1 and "\\u006" not in text:
+        token = _MODEL.search(text)
+        if token is not None:
+            _, end = _DECODER.raw_decode(text, token.end())
+            return values, (_span(text, token.end(), end),)
+    return values, tuple(_model_spans(text))
+
+
+def _model_spans(text: str) -> Iterator[Span]:
+    """Walk the top level of an object that is known to be valid."""
+    at = _skipped(_OPEN, text, 0)
+    while text[at] == '"':
         key, at = _DECODER.raw_decode(text, at)
-        token = _COLON.match(text, at)
-        if token is None:
-            raise _syntax_error(text, at, "Expecting ':'")
-        start = token.end()
-        value, at = _DECODER.raw_decode(text, start)
-        yield _Member(key, value, start, at)
-        token = _COMMA_OR_CLOSE.match(text, at)
-        if token is None:
-            raise _syntax_error(text, at, "Expecting ',' or '}'")
-        at = token.end()
-        closed = token[1] == "}"
-    if text[at:].strip(" \t\n\r"):
-        raise _syntax_error(text, at, "Extra data")
+        start = _skipped(_COLON, text, at)
+        _, at = _DECODER.raw_decode(text, start)
+        if key == "model":
+            yield _span(text, start, at)
+        at = _skipped(_COMMA, text, at)
 
 
-def _syntax_error(text: str, at: int, what: str) -> json.JSONDecodeError:
-    return json.JSONDecodeError(what, text, at)
+def _skipped(pattern: re.Pattern[str], text: str, at: int) -> int:
+    token = pattern.match(text, at)
+    return at if token is None else token.end()
 
 
-def _span(text: str, member: _Member) -> Span:
+def _span(text: str, start: int, end: int) -> Span:
+    """Return a place in bytes that is known in characters."""
     if text.isascii():
-        return Span(member.start, member.end)
-    start = len(text[: member.start].encode())
-    return Span(start, start + len(text[member.start : member.end].encode()))
+        return Span(start, end)
+    start_byte = len(text[:start].encode())
+    return Span(start_byte, start_byte + len(text[start:end].encode()))

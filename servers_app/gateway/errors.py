@@ -9,6 +9,7 @@ GatewayError
 │   ├── ModelNotFoundError      404  no enabled model has that name
 │   ├── ModelLoadingError       503  a server is loading it
 │   ├── ModelNotReadyError      503  its servers are stopped or have failed
+│   ├── CircuitOpenError        503  its servers failed too often just now
 │   └── RoutesUnknownError      503  the routing table could not be read yet
 ├── UpstreamError               502  llama-server broke off, or did not answer as it should
 │   └── NotReachedError         502  it took no connection, or went away before it answered
@@ -17,11 +18,22 @@ GatewayError
 └── ClientGoneError                  the client left: nobody is there to be answered
 """
 
+import json
+import math
 from collections.abc import Sequence
-from typing import ClassVar, TypedDict
+from typing import ClassVar, Final, Literal, TypedDict
 
 LOADING_RETRY_AFTER_S = 2
 _SHOWN_CHARS = 200  # of a name that a client made up
+_ANTHROPIC_TYPES: Final = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
 
 
 class ErrorDetail(TypedDict):
@@ -33,6 +45,16 @@ class ErrorDetail(TypedDict):
 
 class ErrorBody(TypedDict):
     error: ErrorDetail
+
+
+class AnthropicDetail(TypedDict):
+    type: str
+    message: str
+
+
+class AnthropicBody(TypedDict):
+    type: Literal["error"]
+    error: AnthropicDetail
 
 
 class GatewayError(Exception):
@@ -59,6 +81,33 @@ class GatewayError(Exception):
                 "param": self.param,
             }
         }
+
+    def body_for(self, path: str) -> ErrorBody | AnthropicBody:
+        """Return the body as the clients of an API expect it."""
+        if not _is_anthropic(path):
+            return self.body()
+        other = "api_error" if self.status >= 500 else "invalid_request_error"
+        kind = _ANTHROPIC_TYPES.get(self.status, other)
+        return {"type": "error", "error": {"type": kind, "message": self.message}}
+
+    def event_for(self, path: str, sequence_number: int = 0) -> bytes:
+        """Return the server-sent event that ends a stream which cannot go on.
+
+        Args:
+            sequence_number: of the event, which only /v1/responses counts.
+        """
+        if path == "/v1/responses":
+            content: object = {
+                "type": "error",
+                "code": self.code,
+                "message": self.message,
+                "param": self.param,
+                "sequence_number": sequence_number,
+            }
+        else:
+            content = self.body_for(path)
+        name = b"event: error\n" if path == "/v1/responses" or _is_anthropic(path) else b""
+        return b"%sdata: %s\n\n" % (name, json.dumps(content).encode())
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         if self.retry_after is None:
@@ -204,5 +253,23 @@ class ClientGoneError(GatewayError):
         super().__init__("The client left before its answer was complete.")
 
 
+def _is_anthropic(path: str) -> bool:
+    return path == "/v1/messages" or path.startswith("/v1/messages/")
+
+
 def _shown(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+
+
+class CircuitOpenError(NoRouteError):
+    code = "circuit_open"
+
+    def __init__(self, model: str, retry_after_s: float) -> None:
+        """Take the seconds until one of its servers is tried again."""
+        retry_after = max(1, math.ceil(retry_after_s))
+        super().__init__(
+            f"The servers of the model '{model}' failed too often just now. "
+            f"Try again in {retry_after} s.",
+            param="model",
+            retry_after=retry_after,
+        )

@@ -1,75 +1,144 @@
 """Pass one request to a llama-server, and its answer back as it comes."""
 
-import io
-import json
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from typing import Final
 
-import aiohttp
-from multidict import CIMultiDict
-from yarl import URL
-
-from servers_app.gateway.asgi import ClientWatch, Exchange, Header
+from servers_app.gateway.asgi import ClientWatch, Exchange
 from servers_app.gateway.bodies import ModelField, with_model
+from servers_app.gateway.comments import as_event
 from servers_app.gateway.errors import (
+    ClientGoneError,
     GatewayError,
     NotReachedError,
     UpstreamError,
     UpstreamTimeoutError,
 )
+from servers_app.gateway.filters import MakeFilter, Tap
+from servers_app.gateway.headers import Header, to_client, to_server
+from servers_app.gateway.http1 import (
+    Connection,
+    NoAnswerError,
+    NotConnectedError,
+    SilenceError,
+    Timeouts,
+    WireError,
+    post_head,
+)
+from servers_app.gateway.pool import Pool
 from servers_app.gateway.routes import Choice
+from servers_app.gateway.trace import Outcome, Trace
 from servers_app.gateway.usage import Usage
 from servers_app.gateway.waiting import Search
 
 logger = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S = 5.0
-FIRST_BYTE_TIMEOUT_S = 600.0  # of silence, also later in a stream; llama-server pings each 30 s
-KEEPALIVE_S = 3.0  # llama-server closes an idle connection after 5
+DEFAULT_TIMEOUTS: Final = Timeouts()
 # A request that was sent may be what brought its server down, so it is not shown to all.
-MAX_RESENDS = 1
-_STREAMED_BODY_BYTES = 2**20  # aiohttp warns of larger bytes objects, and sends files in pieces
+MAX_RESENDS: Final = 1
+EVENT_STREAM: Final = "text/event-stream"
+_BODILESS: Final = (204, 304)
+_SEQUENCE_NUMBER: Final = re.compile(rb'"sequence_number":\s*([0-9]{1,15})')
 
-HOP_BY_HOP: Final = frozenset(
-    {
-        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
-        b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
-    }
-)  # fmt: skip
-# Credentials and what a browser adds are the gateway's business. X-Conversation-Id
-# would have llama-server go on generating for a client that left.
-REQUEST_ONLY: Final = HOP_BY_HOP | {
-    b"accept-encoding", b"authorization", b"content-length", b"cookie", b"expect", b"host",
-    b"origin", b"x-api-key", b"x-conversation-id",
-}  # fmt: skip
-RESPONSE_ONLY: Final = HOP_BY_HOP | {b"date", b"server", b"set-cookie"}
+Tell = Callable[[int], None]  # takes a server id
+
+
+def _tell_nobody(_server_id: int) -> None:
+    pass
+
+
+class Answer:
+    """What a llama-server says, as it comes: iterate over its pieces."""
+
+    def __init__(
+        self, relay: "Relay", connection: Connection, choice: Choice, trace: Trace
+    ) -> None:
+        self.choice = choice
+        self.trace = trace
+        self.status = connection.status
+        self.headers = connection.headers  # names in lower case
+        fields = dict(self.headers)
+        content_type = fields.get(b"content-type", b"").partition(b";")[0]
+        self.content_type = content_type.strip().lower().decode("latin-1")
+        self.is_encoded = fields.get(b"content-encoding", b"identity") != b"identity"
+        self._relay = relay
+        self._connection = connection
+        trace.first_byte_s = trace.elapsed_s()
+        trace.status = self.status
+        trace.model_id = choice.route.model_id
+        trace.server_id = choice.replica.server_id
+        trace.tier = choice.route.tier or ""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether there is no piece to come."""
+        return self._connection.is_read
+
+    def __aiter__(self) -> "Answer":
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return the next piece.
+
+        Raises:
+            UpstreamError: the server went away in the middle of its answer.
+            UpstreamTimeoutError: it fell silent.
+        """
+        try:
+            piece = await self._connection.read()
+        except WireError as error:
+            self.trace.outcome = Outcome.BROKEN
+            raise self._relay.broken(error, self.choice) from error
+        if self._connection.is_read:
+            self.trace.outcome = _outcome(self.status)
+        if not piece:
+            raise StopAsyncIteration
+        return piece
 
 
 class Relay:
-    """The connections to all llama-servers.
+    """The way to all llama-servers.
 
     Made inside the running event loop; `close()` when done.
     """
 
-    def __init__(self, usage: Usage, lose: Callable[[int], None]) -> None:
-        """Take whom to tell of a server that takes no connection, or breaks one off."""
+    def __init__(
+        self,
+        usage: Usage,
+        lose: Tell,
+        *,
+        won: Tell = _tell_nobody,
+        failed: Tell = _tell_nobody,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+    ) -> None:
+        """Take whom to tell of servers.
+
+        Args:
+            lose: of one that takes no connection, or breaks one off.
+            won: of one whose answer begins as it should.
+            failed: of one that is lost, says nothing, or answers that it failed.
+        """
         self._usage = usage
         self._lose = lose
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=FIRST_BYTE_TIMEOUT_S
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        )
+        self._won = won
+        self._failed = failed
+        self._pool = Pool(timeouts)
 
     async def close(self) -> None:
-        await self._session.close()
+        self._pool.close()
 
-    async def relay(
-        self, exchange: Exchange, body: bytes, field: ModelField, search: Search
+    async def relay(  # noqa: PLR0913 - the request in its parts, and what looks on
+        self,
+        exchange: Exchange,
+        body: bytes,
+        field: ModelField,
+        search: Search,
+        trace: Trace,
+        *,
+        make_filter: MakeFilter | None = None,
+        tap: Tap | None = None,
     ) -> None:
         """Answer `exchange` with what a server that `search` finds says.
 
@@ -79,138 +148,193 @@ class Relay:
             UpstreamTimeoutError: a server was reached and said nothing.
             ClientGoneError: the client left; the upstream connection is closed.
         """
-        with ClientWatch(exchange.receive):
-            is_whole = await self._try_servers(exchange, body, field, search)
-        if is_whole:
-            await exchange.end()
+        target = exchange.path
+        if exchange.query:
+            target = f"{target}?{exchange.query.decode('latin-1')}"
+        opened = self.opened(target, body, field, search, trace, headers=exchange.headers)
+        try:
+            with ClientWatch(exchange.receive):
+                async with opened as answer:
+                    last = await _pass_back(exchange, answer, make_filter, tap)
+        except GatewayError as error:
+            note_error(trace, error)
+            raise
+        if last is not None:
+            await exchange.end(last)
 
-    async def _try_servers(
-        self, exchange: Exchange, body: bytes, field: ModelField, search: Search
-    ) -> bool:
+    @asynccontextmanager
+    async def opened(
+        self,
+        target: str,
+        body: bytes,
+        field: ModelField,
+        search: Search,
+        trace: Trace,
+        *,
+        headers: Iterable[Header] = ((b"content-type", b"application/json"),),
+    ) -> AsyncIterator[Answer]:
+        """Send a request to a server that `search` finds, and give its answer.
+
+        Args:
+            target: a path, and maybe a query.
+            headers: of the client; what must not pass does not.
+
+        Raises: as `relay`, but for ClientGoneError.
+        """
+        passed = list(headers)
         lost: set[int] = set()
         resends = 0
         choice = await search.first()
         while True:
             server_id = choice.replica.server_id
+            is_open = False
             try:
                 with self._usage.relaying(server_id):
-                    response = await self._open(exchange, body, field, choice)
-                    return await self._pass_back(exchange, response, choice)
+                    connection = await self._open(target, passed, body, field, choice)
+                    is_open = True
+                    try:
+                        yield Answer(self, connection, choice, trace)
+                    finally:
+                        self._pool.release(connection)
+                    return
             except NotReachedError as error:
+                if is_open:  # it is the caller's, of another server
+                    raise
                 failure = error
             self._lose(server_id)
             if server_id not in lost:
-                logger.warning("%s (request %s)", failure, exchange.request_id)
+                logger.warning("%s (request %s)", failure, trace.request_id)
             lost.add(server_id)
             resends += failure.was_sent
             if resends > MAX_RESENDS:
                 raise failure
             choice = await search.another(server_id, failure)
 
+    def broken(self, error: WireError, choice: Choice) -> GatewayError:
+        """Return what to say of an answer that broke off, and tell of its server."""
+        server_id, model_id = choice.replica.server_id, choice.route.model_id
+        self._lose(server_id)
+        self._failed(server_id)
+        if isinstance(error, SilenceError):
+            return UpstreamTimeoutError(model_id, error.waited_s)
+        return UpstreamError(model_id, "went away in the middle of its answer")
+
     async def _open(
-        self, exchange: Exchange, body: bytes, field: ModelField, choice: Choice
-    ) -> aiohttp.ClientResponse:
+        self, target: str, headers: list[Header], body: bytes, field: ModelField, choice: Choice
+    ) -> Connection:
         """Send the request and wait for the head of the answer."""
-        route, replica = choice
+        route, replica = choice.route, choice.replica
         data = with_model(body, field, replica.upstream_model)
-        query = f"?{exchange.query.decode()}" if exchange.query else ""
+        head = post_head(
+            replica.base_url, target, to_server(headers, replica.api_key), len(data)
+        )
         try:
-            response = await self._session.post(
-                URL(f"{replica.base_url}{exchange.path}{query}", encoded=True),
-                data=data if len(data) < _STREAMED_BODY_BYTES else io.BytesIO(data),
-                headers=_request_headers(exchange.headers, replica.api_key),
-                allow_redirects=False,
-            )
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            reason = "was not reached"
-            raise NotReachedError(route.model_id, reason, was_sent=False) from error
-        except aiohttp.ServerTimeoutError as error:
-            raise UpstreamTimeoutError(route.model_id, FIRST_BYTE_TIMEOUT_S) from error
-        except aiohttp.ClientResponseError as error:
-            raise UpstreamError(route.model_id, "did not answer in HTTP") from error
-        except aiohttp.ClientError as error:
-            reason = "went away before it answered"
-            raise NotReachedError(route.model_id, reason, was_sent=True) from error
-        if response.status == 401:
+            connection = await self._pool.ask(replica.base_url, head, data)
+        except WireError as error:
+            self._failed(replica.server_id)
+            raise _unanswered(error, route.model_id) from error
+        if connection.status == 401:
             # Our key, not the client's: passed on, it would send people to the wrong place.
-            response.close()
+            connection.abort()
+            self._failed(replica.server_id)
             raise UpstreamError(route.model_id, "refused the key that MAGI holds for it")
-        return response
-
-    async def _pass_back(
-        self, exchange: Exchange, response: aiohttp.ClientResponse, choice: Choice
-    ) -> bool:
-        """Send the client all but the end of the answer; tell whether it came whole."""
-        is_event_stream = response.content_type == "text/event-stream"
-        piece = b""
-        try:
-            await exchange.start(
-                response.status,
-                _response_headers(response, choice, is_event_stream=is_event_stream),
-            )
-            async for piece in response.content.iter_any():
-                await exchange.write(piece)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            self._lose(choice.replica.server_id)
-            failure = _broken(error, choice.route.model_id)
-            logger.warning("%s (request %s)", failure, exchange.request_id)
-            if not is_event_stream:
-                return False  # uvicorn then cuts the connection: a short answer shows as one
-            await exchange.write(_error_event(failure, after=piece))
-        finally:
-            response.close()  # nothing, if it was read to its end
-        return True
+        tell = self._failed if await _is_failure(connection) else self._won
+        tell(replica.server_id)
+        return connection
 
 
-def _broken(error: Exception, model_id: str) -> GatewayError:
-    if isinstance(error, TimeoutError):
-        return UpstreamTimeoutError(model_id, FIRST_BYTE_TIMEOUT_S)
-    return UpstreamError(model_id, "went away in the middle of its answer")
+def note_error(trace: Trace, error: GatewayError) -> None:
+    """Write down how a request ended that was not answered by a server."""
+    trace.error_code = error.code or ""
+    if isinstance(error, ClientGoneError):
+        trace.outcome = Outcome.CLIENT_GONE
+    else:
+        trace.status = error.status
+        trace.outcome = _outcome(error.status)
 
 
-def _error_event(failure: GatewayError, *, after: bytes) -> bytes:
-    """Return the last event of a stream whose last bytes were `after`."""
+async def _pass_back(
+    exchange: Exchange, answer: Answer, make_filter: MakeFilter | None, tap: Tap | None
+) -> bytes | None:
+    """Send the client all but the last piece of the answer; return that.
+
+    None: the answer broke off, and the client is to see that it did.
+    """
+    is_event_stream = answer.content_type == EVENT_STREAM
+    if exchange.started and not is_event_stream:
+        whole = b"".join([piece async for piece in answer])
+        return as_event(whole, exchange.path)
+    filtered = None
+    if make_filter is not None and not answer.is_encoded:
+        filtered = make_filter(answer.content_type)
+    sent = b""
+    try:
+        if not exchange.started:
+            # In a stream there must be room for an error event.
+            has_length = not (filtered or is_event_stream or answer.status in _BODILESS)
+            headers = to_client(answer.headers, has_length=has_length)
+            await exchange.start(answer.status, headers + _our_headers(answer.trace))
+        async for piece in answer:
+            if tap is not None:
+                tap(piece)
+            passed = piece if filtered is None else filtered.feed(piece)
+            if answer.is_complete:
+                return passed + filtered.finish() if filtered is not None else passed
+            if passed:
+                await exchange.write(passed)
+                sent = passed
+    except (UpstreamError, UpstreamTimeoutError) as failure:
+        logger.warning("%s (request %s)", failure, exchange.request_id)
+        answer.trace.error_code = failure.code or ""
+        if not is_event_stream:
+            return None  # uvicorn then cuts the connection: a short answer shows as one
+        held = filtered.finish() if filtered is not None else b""
+        return held + _last_event(failure, exchange.path, after=held or sent)
+    return filtered.finish() if filtered is not None else b""
+
+
+def _last_event(failure: GatewayError, path: str, *, after: bytes) -> bytes:
+    """Return the error event of a stream whose last bytes were `after`."""
+    numbers = _SEQUENCE_NUMBER.findall(after)
+    event = failure.event_for(path, int(numbers[-1]) + 1 if numbers else 0)
     is_between_events = not after or after.endswith((b"\n\n", b"\r\n\r\n"))
-    event = b"data: %s\n\n" % json.dumps(failure.body()).encode()
     return event if is_between_events else b"\n\n" + event
 
 
-def _request_headers(headers: list[Header], api_key: str) -> CIMultiDict[str]:
-    dropped = REQUEST_ONLY | _named_by_connection(headers)
-    passed = CIMultiDict(
-        (name.decode("latin-1"), value.decode("latin-1"))
-        for name, value in headers
-        if name not in dropped
-    )
-    passed["Authorization"] = f"Bearer {api_key}"
-    passed["Accept-Encoding"] = "identity"
-    return passed
+def _our_headers(trace: Trace) -> list[Header]:
+    headers = [(b"x-magi-model", trace.model_id.encode())]
+    if trace.tier:
+        headers.append((b"x-magi-tier", trace.tier.encode()))
+    if trace.score is not None:
+        headers.append((b"x-magi-score", b"%.1f" % trace.score))
+    return headers
 
 
-def _response_headers(
-    response: aiohttp.ClientResponse, choice: Choice, *, is_event_stream: bool
-) -> list[Header]:
-    headers = [(name.lower(), value) for name, value in response.raw_headers]
-    dropped = RESPONSE_ONLY | _named_by_connection(headers)
-    if is_event_stream:
-        dropped |= {b"content-length"}  # there must be room for an error event
-    passed = [
-        header
-        for header in headers
-        if header[0] not in dropped
-        and not header[0].startswith((b"access-control-", b"x-magi-"))
-    ]
-    passed.append((b"x-magi-model", choice.route.model_id.encode()))
-    if choice.route.tier:
-        passed.append((b"x-magi-tier", choice.route.tier.encode()))
-    return passed
+def _unanswered(error: WireError, model_id: str) -> GatewayError:
+    if isinstance(error, NotConnectedError):
+        return NotReachedError(model_id, "was not reached", was_sent=False)
+    if isinstance(error, NoAnswerError):
+        return NotReachedError(model_id, "went away before it answered", was_sent=True)
+    if isinstance(error, SilenceError):
+        return UpstreamTimeoutError(model_id, error.waited_s)
+    return UpstreamError(model_id, "did not answer in HTTP")
 
 
-def _named_by_connection(headers: list[Header]) -> frozenset[bytes]:
-    """Return the names that a Connection header makes hop-by-hop."""
-    return frozenset(
-        token.strip().lower()
-        for name, value in headers
-        if name == b"connection"
-        for token in value.split(b",")
-    )
+def _outcome(status: int) -> Outcome:
+    if status < 400:
+        return Outcome.OK
+    return Outcome.REFUSED if status < 500 else Outcome.FAILED
+
+
+async def _is_failure(connection: Connection) -> bool:
+    """Whether a status speaks against the server.
+
+    Not 501, which is for what a model cannot do; nor 503 from one that is loading, which
+    the table will show soon.
+    """
+    if connection.status != 503:
+        return connection.status >= 500 and connection.status != 501
+    try:
+        return b"Loading model" not in await connection.peek()
+    except WireError:
+        return True

@@ -100,8 +100,10 @@ def test_a_body_that_has_the_right_name_already_is_not_copied() -> None:
     [
         pytest.param(b"", "The body is not JSON: Expecting value", id="empty"),
         pytest.param(b"model=a", "The body is not JSON", id="a form"),
-        pytest.param(b'{"model": "a"', "Expecting ',' or '}' at line 1, column 14", id="cut"),
-        pytest.param(b'{"model": "a",}', "Expecting a name", id="comma at the end"),
+        pytest.param(
+            b'{"model": "a"', "Expecting ',' delimiter at line 1, column 14", id="cut"
+        ),
+        pytest.param(b'{"model": "a",}', "Expecting property name", id="comma at the end"),
         pytest.param(b'{"model" "a"}', "Expecting ':'", id="no colon"),
         pytest.param(b'{"model": }', "Expecting value", id="no value"),
         pytest.param(b'{"model": "a"} {}', "Extra data", id="two objects"),
@@ -138,3 +140,51 @@ def test_a_model_that_is_missing_or_not_a_string_is_named_as_the_fault(
         read_model(body)
 
     assert caught.value.param == "model"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(
+            rb'{"mod\u0065l": "a", "user": "x\"model"}', id="a string that ends in it"
+        ),
+        pytest.param(
+            rb'{"mod\u0065l": "a", "b": {"model": "x"}}', id="an inner one, spelt out"
+        ),
+        pytest.param(
+            rb'{"\u006dodel": "a", "model\u0020": "x"}', id="a key that begins with it"
+        ),
+        pytest.param(rb'{"x": "\u00e9", "model" : "a"}', id="other letters escaped"),
+    ],
+)
+def test_only_the_model_of_the_top_level_is_replaced(body: bytes) -> None:
+    changed = with_model(body, read_model(body), "new")
+
+    assert json.loads(changed) == json.loads(body) | {"model": "new"}
+
+
+def test_what_was_parsed_is_there_for_others() -> None:
+    field = read_model(b'{"model": "a", "messages": [{"role": "user"}], "n": 1, "n": 2}')
+
+    assert field.values == {"model": "a", "messages": [{"role": "user"}], "n": 2}
+    assert field.keys == {"model", "messages", "n"}
+
+
+@pytest.mark.parametrize("name", ["n_discard", "id_slot"])
+@pytest.mark.parametrize(
+    "value", ["-5", "7", "2147483647", "0.0", "-1.0", "false", "null", '"0"', "[]"]
+)
+def test_a_field_that_endangers_a_server_or_its_other_users_is_refused(
+    name: str, value: str
+) -> None:
+    body = f'{{"model": "a", "{name}": {value}}}'.encode()
+
+    with pytest.raises(InvalidRequestError, match=f"`{name}` is not for clients") as caught:
+        read_model(body)
+
+    assert (caught.value.status, caught.value.param) == (400, name)
+
+
+@pytest.mark.parametrize("field", ['"n_discard": 0', '"id_slot": -1'])
+def test_what_llama_server_does_anyway_may_be_said(field: str) -> None:
+    assert read_model(f'{{"model": "a", {field}}}'.encode()).value == "a"

@@ -272,7 +272,7 @@ async def test_a_client_that_leaves_before_the_answer_takes_its_server_off_the_w
     await asyncio.wait_for(upstream.hung_up.wait(), PATIENCE_S)
 
 
-async def test_requests_at_one_time_are_spread_and_then_forgotten(
+async def test_requests_at_one_time_are_spread(
     make_upstream: MakeUpstream, make_gateway: MakeGateway, client: aiohttp.ClientSession
 ) -> None:
     may_answer = asyncio.Event()
@@ -301,5 +301,3 @@ async def test_requests_at_one_time_are_spread_and_then_forgotten(
 
     may_answer.set()
     assert await asking == [200] * 6
-    assert [await ask(), await ask()] == [200, 200]
-    assert counts() == [5, 3]  # both are idle each time, so the first

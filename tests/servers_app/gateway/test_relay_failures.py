@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from servers_app.gateway import relay
+from servers_app.gateway.http1 import Timeouts
 from tests.servers_app.gateway.conftest import (
     PATIENCE_S,
     MakeGateway,
@@ -101,11 +101,10 @@ async def test_a_server_that_says_nothing_is_given_up(
     make_upstream: MakeUpstream,
     make_gateway: MakeGateway,
     client: aiohttp.ClientSession,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(relay, "FIRST_BYTE_TIMEOUT_S", 0.2)
     upstream = await make_upstream(never_answer)
-    gateway = await make_gateway(make_table(make_route("qwen", make_replica(upstream.url))))
+    table = make_table(make_route("qwen", make_replica(upstream.url)))
+    gateway = await make_gateway(table, timeouts=Timeouts(first_byte_s=0.2))
 
     async with client.post(f"{gateway}{CHAT}", json={"model": "qwen"}) as response:
         answer = await response.json()
@@ -174,7 +173,6 @@ async def test_a_stream_that_falls_silent_ends_with_an_error_event(
     make_upstream: MakeUpstream,
     make_gateway: MakeGateway,
     client: aiohttp.ClientSession,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def fall_silent(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers=EVENT_STREAM)
@@ -182,9 +180,9 @@ async def test_a_stream_that_falls_silent_ends_with_an_error_event(
         await response.write(b'data: {"n"')
         return await never_answer(request)
 
-    monkeypatch.setattr(relay, "FIRST_BYTE_TIMEOUT_S", 0.2)
     upstream = await make_upstream(fall_silent)
-    gateway = await make_gateway(make_table(make_route("qwen", make_replica(upstream.url))))
+    table = make_table(make_route("qwen", make_replica(upstream.url)))
+    gateway = await make_gateway(table, timeouts=Timeouts(idle_s=0.2))
 
     async with client.post(f"{gateway}{CHAT}", json={"model": "qwen"}) as response:
         text = await asyncio.wait_for(response.content.read(), PATIENCE_S)

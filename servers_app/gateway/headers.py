@@ -1,0 +1,58 @@
+"""Which headers pass between a client and a llama-server."""
+
+from collections.abc import Iterable
+from typing import Final
+
+Header = tuple[bytes, bytes]
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
+        b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",
+    }
+)  # fmt: skip
+# Credentials and what a browser adds are the gateway's business. X-Conversation-Id
+# would have llama-server go on generating for a client that left.
+REQUEST_ONLY: Final = HOP_BY_HOP | {
+    b"accept-encoding", b"authorization", b"content-length", b"cookie", b"expect", b"host",
+    b"origin", b"x-api-key", b"x-conversation-id",
+}  # fmt: skip
+RESPONSE_ONLY: Final = HOP_BY_HOP | {b"date", b"server", b"set-cookie"}
+_OURS: Final = (b"access-control-", b"x-magi-")
+_CONTENT_LENGTH: Final = frozenset({b"content-length"})
+
+
+def to_server(headers: Iterable[Header], api_key: str) -> list[Header]:
+    """Return what a server gets of a client's headers; its Host and length are not among it."""
+    headers = list(headers)
+    dropped = REQUEST_ONLY | _named_by_connection(headers)
+    passed = [header for header in headers if header[0] not in dropped]
+    passed.append((b"authorization", b"Bearer " + api_key.encode()))
+    passed.append((b"accept-encoding", b"identity"))
+    return passed
+
+
+def to_client(headers: list[Header], *, has_length: bool) -> list[Header]:
+    """Return what a client gets of a server's headers.
+
+    Args:
+        has_length: the body that follows is as long as the server announced.
+    """
+    dropped = RESPONSE_ONLY | _named_by_connection(headers)
+    if not has_length:
+        dropped |= _CONTENT_LENGTH
+    return [
+        header
+        for header in headers
+        if header[0] not in dropped and not header[0].startswith(_OURS)
+    ]
+
+
+def _named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:
+    """Return the names that a Connection header makes hop-by-hop."""
+    return frozenset(
+        token.strip().lower()
+        for name, value in headers
+        if name == b"connection"
+        for token in value.split(b",")
+    )
