@@ -1,8 +1,11 @@
 """Who answers what: /v1 and what is streamed, before any middleware; the rest is Django's."""
 
+import asyncio
 import os
+from functools import partial
 from typing import Any, cast
 
+from django.conf import settings
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "magi_site.settings")
@@ -12,12 +15,20 @@ django_application = get_asgi_application()
 from magi_site import events  # noqa: E402
 from magi_site.guard import refusal  # noqa: E402
 from magi_site.log_stream import LogStream  # noqa: E402
+from models_app.events import channel  # noqa: E402
 from servers_app.gateway.app import Gateway  # noqa: E402
 from servers_app.gateway.asgi import Receive, Scope, Send  # noqa: E402
+from servers_app.gateway.current import Running, set_current  # noqa: E402
+from servers_app.gateway.peers import open_channels  # noqa: E402
 from servers_app.gateway.table import load_table  # noqa: E402
 from servers_app.gateway.writer import CONTROL  # noqa: E402
 
-gateway = Gateway(load_table, CONTROL)
+gateway = Gateway(
+    load_table,
+    CONTROL,
+    channels=partial(open_channels, settings.REDIS_URL, channel(settings.REDIS_URL)),
+    keep_prompts=settings.MAGI_KEEP_PROMPTS,
+)
 event_stream = events.EventStream()
 log_stream = LogStream()
 
@@ -54,12 +65,14 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         message = await receive()
         if message["type"] == "lifespan.startup":
             await gateway.startup()
+            set_current(Running(gateway, asyncio.get_running_loop()))
             event_stream.startup()
             log_stream.startup()
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
             log_stream.end()
             await event_stream.shutdown()
+            set_current(None)
             await gateway.shutdown()
             await send({"type": "lifespan.shutdown.complete"})
             return

@@ -2,10 +2,12 @@ from django.urls import path
 
 from servers_app import server_api
 from servers_app.api import ActivationView, EnabledView, PlanView, RegistryView
+from servers_app.query_api import QueryView
 
 SERVERS, SERVER = "models/servers", "models/servers/<str:model_id>"
 
 urlpatterns = [
+    path("query", QueryView.as_view(), name="query"),
     path("models/registry", RegistryView.as_view(), name="registry"),
     path("models/<str:model_id>/enabled", EnabledView.as_view(), name="model-enabled"),
     path("models/profiles/<str:name>/activate", ActivationView.as_view(), name="activation"),

@@ -7,11 +7,19 @@ background task refreshes, so a request that a ready server takes waits for no d
 import asyncio
 import logging
 import re
-from typing import Final, TypedDict
+import secrets
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, Final
 
+from servers_app.complexity.prompts import read_prompt
+from servers_app.complexity.scores import Score
+from servers_app.gateway.answering import Answering
 from servers_app.gateway.asgi import Exchange, Receive, Scope, Send
 from servers_app.gateway.background import cancelled
-from servers_app.gateway.bodies import read_model, with_defaults
+from servers_app.gateway.breaker import BreakerState
+from servers_app.gateway.cards import cards
+from servers_app.gateway.comments import fail
 from servers_app.gateway.control import NO_CONTROL, Control
 from servers_app.gateway.errors import (
     ClientGoneError,
@@ -22,9 +30,15 @@ from servers_app.gateway.errors import (
     ModelNotFoundError,
     NotFoundError,
 )
+from servers_app.gateway.http1 import Timeouts
+from servers_app.gateway.judging import Judge
+from servers_app.gateway.ledger import Ledger
 from servers_app.gateway.live import LiveTable, LoadTable
-from servers_app.gateway.relay import Relay
-from servers_app.gateway.routes import AUTO, READY, STARTING, STOPPED, Route, RoutingTable
+from servers_app.gateway.peers import Channels, Peers, hints
+from servers_app.gateway.query import Event, Query, answer_query
+from servers_app.gateway.relay import DEFAULT_TIMEOUTS, Relay, note_error
+from servers_app.gateway.stages import opener
+from servers_app.gateway.trace import Outcome, Trace
 from servers_app.gateway.usage import Usage
 from servers_app.gateway.waiting import Finder
 
@@ -39,59 +53,89 @@ POST_PATHS: Final = frozenset(
         "/v1/messages", "/v1/rerank",
     }
 )  # fmt: skip
-# Those that take llama-server's own names; a preset means nothing to the others.
-SAMPLED_PATHS: Final = frozenset({"/v1/chat/completions", "/v1/completions"})
+QUERY_PATH: Final = "/api/query"
 _RELAYED_PATH: Final = re.compile(r"/v1/[A-Za-z0-9._~/-]+")
 _QUERY: Final = re.compile(rb"[\x21-\x7e]*")
-
-
-class ModelCard(TypedDict):
-    id: str
-    object: str
-    created: int
-    owned_by: str
-    display_name: str
-    kind: str
-    tier: str | None
-    context_length: int | None
-    state: str
 
 
 class Gateway:
     """The ASGI application. `startup()` and `shutdown()` run in the loop that serves it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is given from outside, all by name
         self,
         load_table: LoadTable,
         control: Control = NO_CONTROL,
         *,
+        channels: Callable[[], Channels] | None = None,
+        keep_prompts: bool = False,
         refresh_seconds: float = 1.0,
         max_body_bytes: int = MAX_BODY_BYTES,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
-        """Take what gives the table, and what is asked for beside it; without, nothing is."""
+        """Take what gives the table, and what is asked for beside it; without, nothing is.
+
+        Args:
+            channels: opens those to the other processes; without, there is no other.
+            keep_prompts: have what was asked written down with each request.
+        """
         self._tables = LiveTable(load_table)
         self._usage = Usage(control.note_use)
         self._finder = Finder(self._tables, self._usage, control)
+        self._ledger = Ledger(control.record)
+        self._examples = control.examples
+        self._open_channels = channels
+        self._keep_prompts = keep_prompts
         self._refresh_seconds = refresh_seconds
         self._max_body_bytes = max_body_bytes
-        self._relay: Relay | None = None
-        self._tasks: list[asyncio.Task[None]] = []
+        self._timeouts = timeouts
+        self._running: _Running | None = None
 
     async def startup(self) -> None:
-        self._relay = Relay(self._usage, self._finder.lose)
+        balancer = self._finder.balancer
+        relay = Relay(
+            self._usage,
+            self._finder.lose,
+            won=balancer.won,
+            failed=balancer.failed,
+            timeouts=self._timeouts,
+        )
+        judge = Judge(opener(relay, self._finder), self._examples)
         await self._tables.refresh()
-        self._tasks = [
+        tasks = [
             asyncio.create_task(self._tables.keep_fresh(self._refresh_seconds)),
             asyncio.create_task(self._usage.keep_noted()),
+            asyncio.create_task(self._ledger.keep_written()),
+            asyncio.create_task(judge.keep_learning()),
         ]
+        channels = self._open_channels() if self._open_channels is not None else None
+        if channels is not None:
+            peers = Peers(channels.peers, self._usage.in_flight, balancer.breakers)
+            self._finder.in_flight = peers.in_flight
+            refresh = self._tables.refresh_from_now
+            tasks += [
+                asyncio.create_task(peers.run()),
+                asyncio.create_task(hints(channels.events, refresh)),
+            ]
+        self._running = _Running(
+            relay=relay,
+            judge=judge,
+            answering=Answering(
+                self._tables, self._finder, relay, judge, keep_prompts=self._keep_prompts
+            ),
+            channels=channels,
+            tasks=tasks,
+        )
 
     async def shutdown(self) -> None:
-        for task in self._tasks:
-            await cancelled(task)
         await self._finder.close()
+        if self._running is not None:
+            await self._running.close()
+        await self._ledger.close()
         await self._tables.close()
-        if self._relay is not None:
-            await self._relay.close()
+
+    def breakers(self) -> Mapping[int, BreakerState]:
+        """Return the state of the circuit breaker of each server that has failed lately."""
+        return self._finder.balancer.breakers.states()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
@@ -100,12 +144,39 @@ class Gateway:
         except ClientGoneError:
             logger.debug("The client of request %s left.", exchange.request_id)
         except GatewayError as error:
-            await exchange.answer(error.status, error.body(), error.headers())
+            await fail(exchange, error)
         except Exception:
             logger.exception("Request %s failed in the gateway.", exchange.request_id)
             if not exchange.started:
-                fault = InternalError(exchange.request_id)
-                await exchange.answer(fault.status, fault.body())
+                await fail(exchange, InternalError(exchange.request_id))
+
+    async def query(self, query: Query, *, key: str = "") -> AsyncGenerator[Event, None]:
+        """Answer a question of the REST API. Raises: as `answer_query`."""
+        running = self._started()
+
+        async def score(path: str, body: Mapping[str, Any]) -> Score:
+            return await running.judge.score(self._tables.current, read_prompt(path, body))
+
+        trace = Trace(secrets.token_hex(16), QUERY_PATH, key=key)
+        answering = answer_query(
+            query,
+            open_=opener(running.relay, self._finder),
+            score_it=score,
+            table=self._tables.current,
+            trace=trace,
+        )
+        try:
+            async with aclosing(answering) as events:
+                async for event in events:
+                    yield event
+        except GatewayError as error:
+            note_error(trace, error)
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            trace.outcome = Outcome.CLIENT_GONE
+            raise
+        finally:
+            self._note(trace)
 
     async def _answer(self, exchange: Exchange) -> None:
         method, path = exchange.method, exchange.path
@@ -123,70 +194,69 @@ class Gateway:
     async def _answer_models(self, exchange: Exchange) -> None:
         model_id = exchange.path.removeprefix(MODELS_PATH).removeprefix("/")
         if exchange.path == MODELS_PATH:
-            cards = list(_cards(self._tables.current).values())
-            await exchange.answer(200, {"object": "list", "data": cards})
+            listed = list(cards(self._tables.current).values())
+            await exchange.answer(200, {"object": "list", "data": listed})
             return
-        card = _cards(self._tables.current).get(model_id)
+        card = cards(self._tables.current).get(model_id)
         if card is None:
             await self._tables.refresh_if_old()
-            card = _cards(self._tables.current).get(model_id)
+            card = cards(self._tables.current).get(model_id)
         if card is None:
             raise ModelNotFoundError(model_id, self._tables.current.names())
         await exchange.answer(200, card)
 
     async def _answer_post(self, exchange: Exchange) -> None:
-        if self._relay is None:
+        running = self._started()
+        trace = Trace(exchange.request_id, exchange.path, key=exchange.caller())
+        try:
+            if not _QUERY.fullmatch(exchange.query):
+                message = "The query string holds a character that must be percent-encoded."
+                raise InvalidRequestError(message)
+            body = await exchange.read_body(self._max_body_bytes)
+            await running.answering.answer(exchange, body, trace)
+        except GatewayError as error:
+            note_error(trace, error)
+            raise
+        finally:
+            self._note(trace)
+
+    def _note(self, trace: Trace) -> None:
+        trace.total_s = trace.elapsed_s()
+        self._ledger.done(trace)
+
+    def _started(self) -> "_Running":
+        if self._running is None:
             message = "Gateway.startup() has not run."
             raise RuntimeError(message)
-        if not _QUERY.fullmatch(exchange.query):
-            message = "The query string holds a character that must be percent-encoded."
-            raise InvalidRequestError(message)
-        body = await exchange.read_body(self._max_body_bytes)
-        field = read_model(body)
-        if exchange.path in SAMPLED_PATHS:
-            defaults = self._tables.current.defaults(field.preset)
-            body, field = with_defaults(body, field, defaults)
-        search = self._finder.search(field.value)
-        await self._relay.relay(exchange, body, field, search)
+        return self._running
+
+
+class _Running:
+    """What is there between startup and shutdown."""
+
+    def __init__(
+        self,
+        *,
+        relay: Relay,
+        judge: Judge,
+        answering: Answering,
+        channels: Channels | None,
+        tasks: list[asyncio.Task[None]],
+    ) -> None:
+        self.relay = relay
+        self.judge = judge
+        self.answering = answering
+        self._channels = channels
+        self._tasks = tasks
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            await cancelled(task)
+        await self.judge.close()
+        if self._channels is not None:
+            await self._channels.close()
+        await self.relay.close()
 
 
 def _is_relayed(path: str) -> bool:
     return ".." not in path and _RELAYED_PATH.fullmatch(path) is not None
-
-
-def _cards(table: RoutingTable) -> dict[str, ModelCard]:
-    """Return what /v1/models says of each name, `auto` first."""
-    cards = {AUTO: _auto_card(table)}
-    for route in table.routes.values():
-        cards[route.model_id] = {
-            "id": route.model_id,
-            "object": "model",
-            "created": route.created,
-            "owned_by": route.owned_by,
-            "display_name": route.display_name,
-            "kind": route.kind,
-            "tier": route.tier,
-            "context_length": route.context_length,
-            "state": route.state,
-        }
-    return cards
-
-
-def _auto_card(table: RoutingTable) -> ModelCard:
-    routes = table.auto_routes()
-    return {
-        "id": AUTO,
-        "object": "model",
-        "created": max((route.created for route in routes), default=0),
-        "owned_by": "magi",
-        "display_name": "Auto",
-        "kind": "text",
-        "tier": None,
-        "context_length": None,
-        "state": _best_state(routes),
-    }
-
-
-def _best_state(routes: list[Route]) -> str:
-    states = {route.state for route in routes}
-    return next((state for state in (READY, STARTING) if state in states), STOPPED)

@@ -1,17 +1,16 @@
 """Which servers can answer for which model: a snapshot, without the database."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from enum import StrEnum
+from typing import Any, Final
 
-from servers_app.gateway.errors import (
-    InvalidRequestError,
-    ModelLoadingError,
-    ModelNotFoundError,
-    ModelNotReadyError,
-)
+from servers_app.gateway.errors import InvalidRequestError, ModelNotFoundError
+from servers_app.gateway.wishes import Wish
 
 AUTO: Final = "auto"  # the name a client gives to leave the choice to us
+TWO_STAGE: Final = "two-stage"  # a draft by one tier, the answer by another
+TIERS: Final = ("fast", "balanced", "powerful")  # the strongest last
 AUTO_KINDS: Final = ("text", "vision")
 
 READY: Final = "ready"
@@ -21,8 +20,6 @@ STOPPED: Final = "stopped"
 FAILED: Final = "failed"
 
 QUEUE_WAIT_S: Final = 60.0  # where no profile says else
-# What is worth waiting for, soonest first. To one that failed a demand may give another try.
-_AWAITED: Final = (STARTING, STOPPING, STOPPED, FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +33,10 @@ class Replica:
     state: str
     on_request: bool = False  # a request may start it
     failure: str = ""  # how it failed, in a sentence fit for a stranger
+    slots: int = 0  # requests that it works on at once; 0 where nobody has asked it
+    ready_at: float | None = None  # unix seconds
+    launched_at: float | None = None  # unix seconds; None where it is not starting
+    progress: float | None = None  # of its loading, 0 to 1
 
     @property
     def may_come(self) -> bool:
@@ -57,6 +58,9 @@ class Route:
     created: int  # unix seconds
     owned_by: str
     replicas: tuple[Replica, ...]
+    aliases: tuple[str, ...] = ()  # other names that clients may give
+    is_thinking: bool = False
+    load_seconds: float | None = None  # that it is expected to take; None where nobody knows
 
     @property
     def state(self) -> str:
@@ -72,9 +76,69 @@ class Route:
         return next((replica.failure for replica in self.replicas if replica.failure), "")
 
 
-class Choice(NamedTuple):
+class Why(StrEnum):
+    """Why a request goes to the tier that it goes to."""
+
+    ASKED = "asked"  # the client named it or its model, or its complexity came to it
+    NO_MODEL = "no_model"
+    AWAY = "away"
+    COLD = "cold"
+    BUSY = "busy"
+
+
+_REASONS: Final = {
+    Why.NO_MODEL: "The profile has no model of the tier {tier}.",
+    Why.AWAY: "No model of the tier {tier} is ready or starting.",
+    Why.COLD: "A model of the tier {tier} would take too long to load.",
+    Why.BUSY: "The models of the tier {tier} have too many requests before this one.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A server for a request, and how it came to be that one."""
+
     route: Route
     replica: Replica
+    has_slot: bool = True  # whether it can begin at once, as far as anybody knows
+    wanted_tier: str | None = None  # None where the client named a model
+    why: Why = Why.ASKED
+
+    @property
+    def reason(self) -> str:
+        """Why it is of another tier than `wanted_tier`, in a sentence; empty if it is not."""
+        return _REASONS.get(self.why, "").format(tier=self.wanted_tier)
+
+
+@dataclass(frozen=True, slots=True)
+class TierRule:
+    """Up to which complexity a tier answers, and how long its answers are expected to take."""
+
+    name: str
+    max_score: float | None  # None: no limit
+    expected_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class TwoStage:
+    stage1_tier: str
+    stage2_tier: str
+    stage1_max_tokens: int
+
+
+DEFAULT_RULES: Final = (
+    TierRule("fast", max_score=3.0, expected_seconds=2.0),
+    TierRule("balanced", max_score=7.0, expected_seconds=5.0),
+    TierRule("powerful", max_score=None, expected_seconds=15.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TierRoutes:
+    """The models of one tier that write text, in the profile's order."""
+
+    tier: str | None  # None: of models that are of no tier
+    routes: tuple[Route, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,55 +149,107 @@ class RoutingTable:
     profile: str | None
     preset: str = ""  # of requests that name none
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    hidden_thinking: frozenset[str] = frozenset()  # presets whose answers come without it
+    tiers: tuple[TierRule, ...] = ()  # in the profile's order
+    two_stage: TwoStage | None = None  # None: the profile has it off
+    strategy: str = "round_robin"  # round_robin, least_loaded, random or first
+    queue_limit: int = 64  # requests that wait for one model
     queue_wait_seconds: float = QUEUE_WAIT_S
+    # `auto` waits so long for a model of the right tier before a warm one of another answers;
+    # None: as long as it takes.
+    cold_wait_seconds: float | None = None
+    classifier: str = "auto"  # auto, heuristic, embedding or decision
+    classifier_model: str = ""  # the model id that serves an embedding or a decision
+    _by_alias: dict[str, Route] = field(init=False, repr=False, compare=False)
+    _by_tier: dict[str | None, TierRoutes] = field(init=False, repr=False, compare=False)
 
-    def choose(
-        self, model: str, in_flight: Mapping[int, int], *, exclude: Container[int] = ()
-    ) -> Choice:
-        """Pick the ready replica with the fewest requests in flight.
+    def __post_init__(self) -> None:
+        by_alias: dict[str, Route] = {}
+        for route in self.routes.values():
+            for alias in route.aliases:
+                by_alias.setdefault(alias, route)
+        by_tier: dict[str | None, list[Route]] = {}
+        for route in self.auto_routes():
+            by_tier.setdefault(route.tier, []).append(route)
+        grouped = {tier: TierRoutes(tier, tuple(routes)) for tier, routes in by_tier.items()}
+        object.__setattr__(self, "_by_alias", by_alias)
+        object.__setattr__(self, "_by_tier", grouped)
 
-        Args:
-            model: a model id, or `auto` for the first model in the profile's order
-                that writes text and is ready.
-            in_flight: the requests running now, by server id.
-            exclude: server ids that were tried already.
-
-        Raises:
-            ModelNotFoundError: no enabled model has that name.
-            ModelLoadingError: no replica is ready, but one is starting.
-            ModelNotReadyError: no replica is ready and none is starting.
-        """
-        candidates = self._named(model)
-        for route in candidates:
-            ready = [
-                replica
-                for replica in route.replicas
-                if replica.state == READY and replica.server_id not in exclude
-            ]
-            if ready:
-                return Choice(route, min(ready, key=lambda r: in_flight.get(r.server_id, 0)))
-        for route in candidates:
-            if any(replica.state == STARTING for replica in route.replicas):
-                raise ModelLoadingError(route.model_id)
-        first = candidates[0]
-        failure = first.failure if first.state == FAILED else ""
-        raise ModelNotReadyError(first.model_id, first.state, failure=failure)
-
-    def awaited(self, model: str) -> Choice | None:
-        """Return the replica that a request had best wait for, or have started.
-
-        None is worth it when all are stopped by somebody, or not well.
+    def routes_for(self, wish: Wish) -> Sequence[Route]:
+        """Return the models that may answer a request, the best first.
 
         Raises:
-            ModelNotFoundError: no enabled model has that name.
+            ModelNotFoundError: no enabled model goes by that name.
         """
-        coming = [
-            Choice(route, replica)
-            for route in self._named(model)
-            for replica in route.replicas
-            if replica.may_come
-        ]
-        return min(coming, key=lambda one: _AWAITED.index(one.replica.state), default=None)
+        return [route for group in self.groups_for(wish) for route in group.routes]
+
+    def groups_for(self, wish: Wish) -> Sequence[TierRoutes]:
+        """Return the models that may answer a request, by tier, the best tier first.
+
+        A model id goes before an alias, and an alias before a word of ours. A tier without
+        models is the nearest one that has some, and the stronger of two that are as near.
+        `auto` comes with the other tiers behind its own; without a tier, all models are one
+        group, in the profile's order. `two-stage`, where it gets this far, is the tier of
+        its second stage.
+
+        Raises:
+            ModelNotFoundError: no enabled model goes by that name.
+        """
+        named = self.model_named(wish.name)
+        if named is not None:
+            return (TierRoutes(named.tier, (named,)),)
+        tier = self.wanted_tier(wish)
+        if wish.name != AUTO:
+            groups = self._nearest(tier)[:1] if tier is not None else ()
+        elif tier is None:
+            routes = tuple(self.auto_routes())
+            groups = (TierRoutes(None, routes),) if routes else ()
+        else:
+            groups = self._nearest(tier)
+        if not groups:
+            raise ModelNotFoundError(wish.name, self.names())
+        return groups
+
+    def wanted_tier(self, wish: Wish) -> str | None:
+        """Return the tier that a request asks for, whether there are models of it or not.
+
+        None: it names a model, or nothing that is known, or any model will do.
+        """
+        if self.model_named(wish.name) is not None:
+            return None
+        if wish.name == AUTO:
+            return wish.tier
+        if wish.name == TWO_STAGE and self.two_stage is not None:
+            return self.two_stage.stage2_tier
+        return wish.name if wish.name in TIERS else None
+
+    def tier_for(self, score: float) -> str:
+        """Return the tier for a complexity: the first whose limit it keeps, or the last."""
+        rules = self.tiers or DEFAULT_RULES
+        for rule in rules:
+            if rule.max_score is None or score <= rule.max_score:
+                return rule.name
+        return rules[-1].name
+
+    def expected_seconds(self, tier: str | None) -> float:
+        """Return how long an answer of that tier is expected to take."""
+        for rules in (self.tiers, DEFAULT_RULES):
+            for rule in rules:
+                if rule.name == tier:
+                    return rule.expected_seconds
+        return DEFAULT_RULES[1].expected_seconds
+
+    def model_named(self, name: str) -> Route | None:
+        return self.routes.get(name) or self._by_alias.get(name)
+
+    def is_model(self, name: str) -> bool:
+        """Whether a name is that of a model, rather than a word of ours or nobody's."""
+        return self.model_named(name) is not None
+
+    def is_single(self, name: str) -> bool:
+        """Whether a name is that of a model with one server: nothing is left to choose."""
+        route = self.model_named(name)
+        return route is not None and len(route.replicas) < 2
 
     def defaults(self, preset: str | None) -> Mapping[str, Any]:
         """Return what a sampling preset gives a request, by llama-server's names.
@@ -156,14 +272,24 @@ class RoutingTable:
         return [route for route in self.routes.values() if route.kind in AUTO_KINDS]
 
     def names(self) -> list[str]:
-        """Every name that `choose` takes, for a message to a client."""
-        return [*([AUTO] if self.auto_routes() else []), *self.routes]
+        """Every name that a request may give, for a message to a client."""
+        tiers = [tier for tier in TIERS if tier in self._by_tier]
+        aliases = [alias for alias in self._by_alias if alias not in self.routes]
+        auto = [AUTO] if self._by_tier else []
+        two_stage = [TWO_STAGE] if self.two_stage is not None and self._by_tier else []
+        return [*auto, *tiers, *two_stage, *self.routes, *aliases]
 
-    def _named(self, model: str) -> Sequence[Route]:
-        if model == AUTO:
-            named = self.auto_routes()
-        else:
-            named = [self.routes[model]] if model in self.routes else []
-        if not named:
-            raise ModelNotFoundError(model, self.names())
-        return named
+    def _nearest(self, tier: str) -> Sequence[TierRoutes]:
+        """Return the tiers that have models: `tier`, then by how near they are to it."""
+        ranked = sorted(self._by_tier, key=lambda other: _distance(tier, other))
+        return [self._by_tier[other] for other in ranked]
+
+
+def strength(tier: str | None) -> int:
+    """Return a tier's place in the order of strength; no tier is the weakest."""
+    return TIERS.index(tier) if tier in TIERS else -1
+
+
+def _distance(tier: str, other: str | None) -> tuple[bool, int, int]:
+    steps = strength(other) - strength(tier)
+    return other not in TIERS, abs(steps), -steps

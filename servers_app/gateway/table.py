@@ -6,18 +6,31 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from django.db import close_old_connections
-from django.db.models import Q
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from models_app.models import DiscoveredModel
-from profiles_app.models import Profile
+from profiles_app.models import Profile, ProfileMember, Thinking
 from profiles_app.presets import list_presets, request_defaults
-from servers_app.gateway.routes import QUEUE_WAIT_S, Replica, Route, RoutingTable
+from servers_app.gateway.balancing import FIRST
+from servers_app.gateway.routes import (
+    DEFAULT_RULES,
+    Replica,
+    Route,
+    RoutingTable,
+    TierRule,
+    TwoStage,
+)
 from servers_app.keys import server_key
-from servers_app.models import RUNNING, Node, Server, ServerState, Wanted
+from servers_app.models import RUNNING, Node, Server, ServerEvent, ServerState, Wanted
 from servers_app.ports import LOOPBACK
 
 # One thread: one database connection, and never two reads at once.
 _reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="routing-table")
+
+LEAST_LOAD_S: Final = 2.0
+LOAD_S_PER_GIB: Final = 2.0  # of a SATA SSD, 0.5 GiB a second
+# Large, and of no use to a table that is read every second.
+_UNREAD: Final = ("argv", "log_tail", "model__metadata", "model__warnings")
 
 _LEAD_IN: Final = re.compile(r"(?<=\.) [^.]*:$")  # to lines that are left out
 _FOLDERS: Final = re.compile(r"(?<![\w./])/(?:[^\s/]+/)*(?=[^\s/])")
@@ -30,7 +43,9 @@ async def load_table() -> RoutingTable:
 def read_table() -> RoutingTable:
     """Return every model that the active profile enables, or that is wanted or on request.
 
-    The profile's models come first and in its order: `auto` tries them in turn.
+    The profile's models come first and in its order: `auto` tries them in turn. Without an
+    active profile all is as in a profile of which nothing but a name is said. It costs six
+    queries, or four without a profile, however many servers there are.
     """
     close_old_connections()
     try:
@@ -40,48 +55,116 @@ def read_table() -> RoutingTable:
 
 
 def _read_table() -> RoutingTable:
-    profile = Profile.objects.filter(is_active=True).first()
-    members = list(profile.members.all()) if profile else []
-    order = {member.model_id: position for position, member in enumerate(members)}
-    tiers = {member.model_id: member.tier_override for member in members}
-    servers = Server.objects.select_related("model").filter(
-        Q(wanted=Wanted.RUNNING) | Q(on_request=True) | Q(model__model_id__in=order)
-    )
+    profile = Profile.objects.filter(is_active=True).first() or Profile()
+    is_saved = profile.pk is not None
+    members = {member.model_id: member for member in profile.members.all()} if is_saved else {}
+    order = {model_id: position for position, model_id in enumerate(members)}
     addresses = dict(Node.objects.values_list("name", "address"))
-    replicas: dict[DiscoveredModel, list[Replica]] = {}
-    for server in servers:
-        replicas.setdefault(server.model, []).append(_replica(server, addresses))
+    servers: dict[DiscoveredModel, list[Server]] = {}
+    for server in _servers(list(members)):
+        servers.setdefault(server.model, []).append(server)
     routes = [
-        _route(model, of_model, tier=tiers.get(model.model_id) or model.tier)
-        for model, of_model in replicas.items()
+        _route(model, of_model, addresses, members.get(model.model_id))
+        for model, of_model in servers.items()
     ]
     routes.sort(key=lambda route: order.get(route.model_id, len(order)))
+    presets = list_presets()
     return RoutingTable(
         {route.model_id: route for route in routes},
-        profile=profile.slug if profile else None,
-        preset=profile.preset if profile else "",
-        presets={preset.name: request_defaults(preset) for preset in list_presets()},
-        queue_wait_seconds=profile.queue_wait_seconds if profile else QUEUE_WAIT_S,
+        profile=profile.slug if is_saved else None,
+        preset=profile.preset,
+        presets={preset.name: request_defaults(preset) for preset in presets},
+        hidden_thinking=frozenset(
+            preset.name for preset in presets if preset.thinking == Thinking.HIDE
+        ),
+        tiers=_tiers(profile) if is_saved else DEFAULT_RULES,
+        two_stage=_two_stage(profile),
+        strategy=profile.load_balancing_strategy if profile.load_balancing_enabled else FIRST,
+        queue_limit=profile.queue_limit,
+        queue_wait_seconds=profile.queue_wait_seconds,
+        cold_wait_seconds=profile.routing_cold_wait_seconds,
+        classifier=profile.routing_classifier,
+        classifier_model=profile.routing_classifier_model,
     )
 
 
-def _route(model: DiscoveredModel, replicas: list[Replica], *, tier: str) -> Route:
+def _servers(enabled: list[str]) -> QuerySet[Server]:
+    """Return the servers that count, each with `loaded_s`: see `_load_seconds`."""
+    loads = ServerEvent.objects.filter(
+        server=OuterRef("pk"), from_state=ServerState.STARTING, to_state=ServerState.READY
+    )
+    return (
+        Server.objects.filter(
+            Q(wanted=Wanted.RUNNING) | Q(on_request=True) | Q(model__model_id__in=enabled)
+        )
+        .select_related("model")
+        .defer(*_UNREAD)
+        .annotate(loaded_s=Subquery(loads.order_by("-pk").values("seconds")[:1]))
+    )
+
+
+def _tiers(profile: Profile) -> tuple[TierRule, ...]:
+    return tuple(
+        TierRule(rule.name, rule.max_score, rule.expected_time_seconds)
+        for rule in profile.tiers.all()
+    )
+
+
+def _two_stage(profile: Profile) -> TwoStage | None:
+    if not profile.two_stage_enabled:
+        return None
+    return TwoStage(
+        stage1_tier=profile.two_stage_stage1_tier,
+        stage2_tier=profile.two_stage_stage2_tier,
+        stage1_max_tokens=profile.two_stage_stage1_max_tokens,
+    )
+
+
+def _route(
+    model: DiscoveredModel,
+    servers: list[Server],
+    addresses: dict[str, str],
+    member: ProfileMember | None,
+) -> Route:
+    """Return the route of a model; `member` is what the active profile says of it."""
+    tier = member.tier_override if member else ""
     return Route(
         model_id=model.model_id,
         display_name=model.display_name,
-        tier=tier or None,
+        tier=tier or model.tier or None,
         kind=model.kind,
         context_length=model.context_length,
         created=int(model.discovered_at.timestamp()),
         owned_by="magi",
-        replicas=tuple(replicas),
+        replicas=tuple(_replica(server, addresses) for server in servers),
+        aliases=tuple(member.aliases) if member else (),
+        is_thinking=model.is_thinking,
+        load_seconds=max(_load_seconds(server) for server in servers),
     )
+
+
+def _load_seconds(server: Server) -> float:
+    """Return how long a launch is expected to take until its server is ready.
+
+    As long as the last one that got there: from launch to readiness as its row has them,
+    which a new launch empties, else the time that its history says it was starting, which
+    includes a wait for memory. One that was never ready is estimated by its size.
+    """
+    if server.launched_at and server.ready_at and server.ready_at > server.launched_at:
+        return (server.ready_at - server.launched_at).total_seconds()
+    loaded_s: float | None = getattr(server, "loaded_s", None)
+    if loaded_s is not None:
+        return loaded_s
+    return LEAST_LOAD_S + LOAD_S_PER_GIB * server.model.size_bytes / 2**30
 
 
 def _replica(server: Server, addresses: dict[str, str]) -> Replica:
     address = addresses.get(server.node, LOOPBACK)
     host = f"[{address}]" if ":" in address else address
     state = _state(server)
+    slots = server.facts.get("total_slots")
+    is_starting = state == ServerState.STARTING
+    launched_at = server.launched_at
     return Replica(
         server_id=server.pk,
         base_url=f"http://{host}:{server.port}",
@@ -90,6 +173,10 @@ def _replica(server: Server, addresses: dict[str, str]) -> Replica:
         state=state,
         on_request=server.on_request,
         failure=_failure(server) if state == ServerState.FAILED else "",
+        slots=slots if isinstance(slots, int) else 0,
+        ready_at=server.ready_at.timestamp() if server.ready_at else None,
+        launched_at=launched_at.timestamp() if is_starting and launched_at else None,
+        progress=server.load_progress if is_starting else None,
     )
 
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -15,12 +16,23 @@ logger = logging.getLogger(__name__)
 WRITE_INTERVAL_S: Final = 1.0
 IN_USE_INTERVAL_S: Final = 5.0  # a long answer is written down so often while it comes
 
+# Takes a server id and for how many seconds it worked; None if it failed or had no request.
+OnFree = Callable[[int, float | None], None]
+
 
 class Usage:
-    """The requests by server, and what of that has not been written down yet."""
+    """The requests by server, and what of that has not been written down yet.
+
+    Attributes:
+        in_flight: requests by server id, that a server works on or is about to get.
+            There is no other count of taken slots.
+        on_free: told of every slot that becomes free.
+    """
 
     def __init__(self, note_use: NoteUse) -> None:
-        self.in_flight: Counter[int] = Counter()  # requests by server id
+        self.in_flight: Counter[int] = Counter()
+        self.on_free: OnFree = _tell_nobody
+        self._claimed: Counter[int] = Counter()  # of those in flight: not yet relayed
         self._waited_for: Counter[int] = Counter()
         self._note_use = note_use
         self._noted: set[int] = set()
@@ -31,21 +43,42 @@ class Usage:
             working="When servers were last used is written down again.",
         )
 
+    def claim(self, server_id: int) -> None:
+        """Count a request that `relaying` is entered for, or else `unclaim` called, once."""
+        _add_one(self.in_flight, server_id)
+        _add_one(self._claimed, server_id)
+
+    def unclaim(self, server_id: int) -> None:
+        _take_one(self._claimed, server_id)
+        self._free(server_id, None)
+
     @contextmanager
     def relaying(self, server_id: int) -> Iterator[None]:
-        """Count a request that a server works on."""
+        """Count a request that a server works on: one that was claimed, if there is one."""
         self._note(server_id)
-        with _counted(self.in_flight, server_id):
-            try:
-                yield
-            finally:
-                self._note(server_id)
+        if server_id in self._claimed:
+            _take_one(self._claimed, server_id)
+        else:
+            _add_one(self.in_flight, server_id)
+        began = time.monotonic()
+        is_failed = False
+        try:
+            yield
+        except Exception:
+            is_failed = True
+            raise
+        finally:  # also when the client has left: until then the server worked
+            self._note(server_id)
+            self._free(server_id, None if is_failed else time.monotonic() - began)
 
     @contextmanager
     def waiting(self, server_id: int) -> Iterator[None]:
         """Keep a server in use that a request waits for."""
-        with _counted(self._waited_for, server_id):
+        _add_one(self._waited_for, server_id)
+        try:
             yield
+        finally:
+            _take_one(self._waited_for, server_id)
 
     async def keep_noted(self) -> None:
         """Write each use down within a second, all servers in one go. Ends when cancelled."""
@@ -65,13 +98,21 @@ class Usage:
         self._noted.add(server_id)
         self._is_noted.set()
 
+    def _free(self, server_id: int, worked_s: float | None) -> None:
+        _take_one(self.in_flight, server_id)
+        self.on_free(server_id, worked_s)
 
-@contextmanager
-def _counted(counter: Counter[int], server_id: int) -> Iterator[None]:
-    counter[server_id] += 1
-    try:
-        yield
-    finally:
-        counter[server_id] -= 1
-        if not counter[server_id]:
-            del counter[server_id]
+
+# By get() and pop(): a Counter's own ways of doing these are written in Python.
+def _add_one(counter: Counter[int], server_id: int) -> None:
+    counter[server_id] = counter.get(server_id, 0) + 1
+
+
+def _take_one(counter: Counter[int], server_id: int) -> None:
+    left = counter.pop(server_id) - 1
+    if left:
+        counter[server_id] = left
+
+
+def _tell_nobody(_server_id: int, _worked_s: float | None) -> None:
+    pass

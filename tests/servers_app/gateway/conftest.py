@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,8 +14,12 @@ from aiohttp import web
 
 from servers_app.gateway.app import Gateway
 from servers_app.gateway.control import NO_CONTROL, Control
+from servers_app.gateway.http1 import Timeouts
 from servers_app.gateway.live import LoadTable
+from servers_app.gateway.pool import Pool
+from servers_app.gateway.relay import DEFAULT_TIMEOUTS
 from servers_app.gateway.routes import Replica, Route, RoutingTable
+from servers_app.gateway.trace import Trace
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PATIENCE_S = 10.0  # for what happens in milliseconds, on a machine that is busy
@@ -50,6 +54,8 @@ class MakeGateway(Protocol):
         *,
         refresh_seconds: float = 3600,
         max_body_bytes: int = 2**20,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        keep_prompts: bool = False,
     ) -> str: ...
 
 
@@ -109,6 +115,7 @@ class Stage:
     demanded: list[int] = field(default_factory=list)
     looked_at: list[int] = field(default_factory=list)
     used: list[set[int]] = field(default_factory=list)
+    recorded: list[Trace] = field(default_factory=list)
     on_demand: Callable[[int], Awaitable[None]] = _agree
     on_look: Callable[[int], Awaitable[None]] = _agree
 
@@ -133,7 +140,12 @@ class Stage:
 
     @property
     def control(self) -> Control:
-        return Control(demand=self._demand, look_at=self._look_at, note_use=self._note_use)
+        return Control(
+            demand=self._demand,
+            look_at=self._look_at,
+            note_use=self._note_use,
+            record=self._record,
+        )
 
     async def _demand(self, server_id: int) -> None:
         self.demanded.append(server_id)
@@ -142,6 +154,9 @@ class Stage:
     async def _look_at(self, server_id: int) -> None:
         self.looked_at.append(server_id)
         await self.on_look(server_id)
+
+    async def _record(self, traces: Sequence[Trace]) -> None:
+        self.recorded += traces
 
     async def _note_use(self, server_ids: Collection[int]) -> None:
         self.used.append(set(server_ids))
@@ -219,12 +234,19 @@ def make_gateway(stack: AsyncExitStack) -> MakeGateway:
         *,
         refresh_seconds: float = 3600,
         max_body_bytes: int = 2**20,
+        timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        keep_prompts: bool = False,
     ) -> str:
         async def load() -> RoutingTable:
             return table if isinstance(table, RoutingTable) else await table()
 
         gateway = Gateway(
-            load, control, refresh_seconds=refresh_seconds, max_body_bytes=max_body_bytes
+            load,
+            control,
+            refresh_seconds=refresh_seconds,
+            max_body_bytes=max_body_bytes,
+            timeouts=timeouts,
+            keep_prompts=keep_prompts,
         )
         await gateway.startup()
         stack.push_async_callback(gateway.shutdown)
@@ -257,3 +279,11 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
     patience = aiohttp.ClientTimeout(total=PATIENCE_S)
     async with aiohttp.ClientSession(timeout=patience) as session:
         yield session
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[Pool]:
+    pool = Pool(Timeouts(first_byte_s=PATIENCE_S, idle_s=PATIENCE_S))
+    yield pool
+    pool.close()
+    await asyncio.sleep(0)

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from servers_app.gateway.choosing import Balancer
 from servers_app.gateway.routes import RoutingTable
 from tests.servers_app.gateway.conftest import (
     PATIENCE_S,
@@ -37,9 +38,9 @@ async def test_models_are_listed_in_the_profiles_order_after_auto(
         listed = await response.json()
 
     assert listed["object"] == "list"
-    assert [card["id"] for card in listed["data"]] == ["auto", "zeta", "alpha"]
+    assert [card["id"] for card in listed["data"]] == ["auto", "fast", "zeta", "alpha"]
     assert listed["data"][0]["state"] == "ready"
-    assert listed["data"][2] == {
+    assert listed["data"][3] == {
         "id": "alpha",
         "object": "model",
         "created": 1_700_000_000,
@@ -49,6 +50,9 @@ async def test_models_are_listed_in_the_profiles_order_after_auto(
         "tier": None,
         "context_length": 4096,
         "state": "starting",
+        "root": "alpha",
+        "aliases": [],
+        "is_thinking": False,
     }
 
 
@@ -79,7 +83,7 @@ async def test_a_model_that_does_not_exist_is_answered_with_those_that_do(
     assert response.status == 404
     assert answer == {
         "error": {
-            "message": "The model 'x' does not exist. Available: auto, a, b",
+            "message": "The model 'x' does not exist. Available: auto, fast, a, b",
             "type": "invalid_request_error",
             "code": "model_not_found",
             "param": "model",
@@ -284,7 +288,7 @@ async def test_the_table_follows_changes_without_a_request(
     async with client.get(f"{gateway}/v1/models") as response:
         listed = await response.json()
 
-    assert [card["id"] for card in listed["data"]] == ["auto", "new"]
+    assert [card["id"] for card in listed["data"]] == ["auto", "fast", "new"]
 
 
 async def test_a_table_that_cannot_be_loaded_leaves_the_last_one_and_is_logged_once(
@@ -341,7 +345,7 @@ async def test_a_fault_of_our_own_is_answered_without_its_traceback(
         message = "a secret"
         raise ZeroDivisionError(message)
 
-    monkeypatch.setattr(RoutingTable, "choose", choose)
+    monkeypatch.setattr(Balancer, "choose", choose)
     gateway = await make_gateway(make_table())
 
     async with client.post(

@@ -70,7 +70,7 @@ async def client(
 async def test_openai_lists_models(client: openai.AsyncOpenAI) -> None:
     models = await client.models.list()
 
-    assert [model.id for model in models.data] == ["auto", "qwen"]
+    assert [model.id for model in models.data] == ["auto", "fast", "qwen"]
     assert (await client.models.retrieve("qwen")).owned_by == "magi"
 
 
@@ -103,7 +103,7 @@ async def test_openai_raises_our_error_when_a_stream_breaks(
 
 
 async def test_openai_raises_not_found_with_what_there_is(client: openai.AsyncOpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="Available: auto, qwen") as caught:
+    with pytest.raises(openai.NotFoundError, match="Available: auto, fast, qwen") as caught:
         await client.chat.completions.create(model="gpt-4o", messages=[])
 
     assert caught.value.code == "model_not_found"
