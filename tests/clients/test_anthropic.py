@@ -8,6 +8,9 @@ import pytest
 from tests.clients.serving import CHAT, ENDLESS, IDLE_PAUSE_S, Engine, until
 
 ASK: Any = [{"role": "user", "content": "Say hello."}]
+# Where events count: the engine (b11549) leaves `message_start` out of a stream whose first
+# token is half a character, directly as well. The client takes no temperature for itself.
+CERTAIN = {"temperature": 0}
 TOOL: Any = {
     "name": "get_weather",
     "description": "Get the weather of a city.",
@@ -25,7 +28,7 @@ def test_a_message_is_answered(anthropic_client: anthropic.Anthropic) -> None:
 
 def test_a_message_is_streamed(anthropic_client: anthropic.Anthropic) -> None:
     with anthropic_client.messages.stream(
-        model=CHAT, max_tokens=8, system="Be brief.", messages=ASK
+        model=CHAT, max_tokens=8, system="Be brief.", messages=ASK, extra_body=CERTAIN
     ) as stream:
         text = "".join(stream.text_stream)
         message = stream.get_final_message()
@@ -39,7 +42,7 @@ def test_the_events_of_a_stream_are_anthropics(anthropic_client: anthropic.Anthr
     events = [
         event.type
         for event in anthropic_client.messages.create(
-            model=CHAT, max_tokens=4, messages=ASK, stream=True
+            model=CHAT, max_tokens=4, messages=ASK, stream=True, extra_body=CERTAIN
         )
     ]
 
