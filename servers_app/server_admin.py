@@ -29,6 +29,7 @@ from servers_app.figures import (
     what_happened,
 )
 from servers_app.following import WHEN_BACK, exit_text, last_lines, next_text, without_key
+from servers_app.gateway.current import breaker_of
 from servers_app.models import RUNNING, Server, ServerEvent, ServerState, Wanted
 
 
@@ -130,6 +131,7 @@ class ServerAdmin(admin.ModelAdmin[Server]):
                         "last_used_at",
                         "health_at",
                         "progressed_at",
+                        "circuit",
                         "restarts",
                         "next_start_at",
                     ),
@@ -163,6 +165,13 @@ class ServerAdmin(admin.ModelAdmin[Server]):
         if obj.on_request and obj.wanted == Wanted.STOPPED:
             return "On request"
         return obj.get_wanted_display()
+
+    @admin.display(description="Circuit breaker")
+    def circuit(self, obj: Server) -> str:
+        breaker = breaker_of(obj.pk)
+        if breaker is None:
+            return "closed"
+        return f"{breaker.state.replace('_', ' ')}, {breaker.failures} failures in a row"
 
     @admin.display(description="Up for", ordering="launched_at")
     def uptime_shown(self, obj: Server) -> str:

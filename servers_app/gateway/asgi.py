@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import json
 import re
 import secrets
@@ -19,6 +20,15 @@ Header = tuple[bytes, bytes]
 
 WATCH_AFTER_S: Final = 0.05
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+
+_process: Final = secrets.token_hex(8)
+_count: Final = itertools.count(1)
+
+
+def _next_id() -> str:
+    """Return an id that no other request has, in this process or another."""
+    return f"{_process}{next(_count):016x}"
 
 
 class Exchange:
@@ -40,7 +50,7 @@ class Exchange:
         self.started = False
         given = self.header(b"x-request-id")
         self.request_id = (
-            given.decode() if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+            given.decode() if given and _REQUEST_ID.fullmatch(given) else _next_id()
         )
 
     def header(self, name: bytes) -> bytes | None:

@@ -38,7 +38,7 @@ class Span(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: each request makes one, and frozen ones are slow to make
 class ModelField:
     """The `model` of a request, and what else the gateway needs of its body."""
 

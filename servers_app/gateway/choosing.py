@@ -4,8 +4,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from servers_app.gateway.affinity import Affinity, is_overloaded
 from servers_app.gateway.balancing import LEAST_LOADED, ROUND_ROBIN, Strategies, has_slot
@@ -38,8 +37,7 @@ _AWAITED: Final = (STARTING, STOPPING, STOPPED, FAILED)
 _WITH_AFFINITY: Final = frozenset({ROUND_ROBIN, LEAST_LOADED})
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
+class _Group(NamedTuple):
     """The models of a tier, and those of their servers that take requests."""
 
     tier: str | None
@@ -47,8 +45,7 @@ class _Group:
     ready: tuple[tuple[Route, Replica], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Decision:
+class _Decision(NamedTuple):
     """The tier that a request goes to, and why."""
 
     group: _Group

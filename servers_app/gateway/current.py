@@ -1,14 +1,17 @@
 """The gateway that runs in this process, for the code of ours that is not in its loop."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import NamedTuple, Protocol
 
+from servers_app.gateway.breaker import BreakerState
 from servers_app.gateway.query import Event, Query
 
 
 class Queried(Protocol):
-    """What answers questions: the gateway."""
+    """The gateway: what answers questions."""
+
+    def breakers(self) -> Mapping[int, BreakerState]: ...
 
     def query(self, query: Query, *, key: str = "") -> AsyncGenerator[Event, None]: ...
 
@@ -25,6 +28,12 @@ class _Process:
 def current() -> Running | None:
     """Return the gateway; None in a process that serves no /v1, such as a worker."""
     return _Process.running
+
+
+def breaker_of(server_id: int) -> BreakerState | None:
+    """Return a server's circuit breaker, if it has failed requests of this process lately."""
+    running = _Process.running
+    return None if running is None else running.gateway.breakers().get(server_id)
 
 
 def set_current(running: Running | None) -> None:

@@ -2,9 +2,8 @@
 
 import logging
 import re
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
 
 from servers_app.gateway.asgi import ClientWatch, Exchange
 from servers_app.gateway.bodies import ModelField, with_model
@@ -16,7 +15,7 @@ from servers_app.gateway.errors import (
     UpstreamError,
     UpstreamTimeoutError,
 )
-from servers_app.gateway.filters import MakeFilter, Tap
+from servers_app.gateway.filters import Filter, MakeFilter, Tap
 from servers_app.gateway.headers import Header, to_client, to_server
 from servers_app.gateway.http1 import (
     Connection,
@@ -30,7 +29,7 @@ from servers_app.gateway.http1 import (
 from servers_app.gateway.pool import Pool
 from servers_app.gateway.routes import Choice
 from servers_app.gateway.trace import Outcome, Trace
-from servers_app.gateway.usage import Usage
+from servers_app.gateway.usage import Relaying, Usage
 from servers_app.gateway.waiting import Search
 
 logger = logging.getLogger(__name__)
@@ -70,6 +69,11 @@ class Answer:
         trace.model_id = choice.route.model_id
         trace.server_id = choice.replica.server_id
         trace.tier = choice.route.tier or ""
+
+    @property
+    def has_come(self) -> bool:
+        """Whether all of it is there, to be read without waiting."""
+        return self._connection.is_complete
 
     @property
     def is_complete(self) -> bool:
@@ -162,8 +166,7 @@ class Relay:
         if last is not None:
             await exchange.end(last)
 
-    @asynccontextmanager
-    async def opened(
+    def opened(
         self,
         target: str,
         body: bytes,
@@ -172,8 +175,8 @@ class Relay:
         trace: Trace,
         *,
         headers: Iterable[Header] = ((b"content-type", b"application/json"),),
-    ) -> AsyncIterator[Answer]:
-        """Send a request to a server that `search` finds, and give its answer.
+    ) -> "Opened":
+        """Return the block in which a server's answer to a request comes.
 
         Args:
             target: a path, and maybe a query.
@@ -181,26 +184,31 @@ class Relay:
 
         Raises: as `relay`, but for ClientGoneError.
         """
-        passed = list(headers)
+        return Opened(self, _Request(target, list(headers), body, field), search, trace)
+
+    async def send(
+        self, request: "_Request", search: Search, trace: Trace
+    ) -> tuple[Choice, Connection, Relaying]:
+        """Send a request to the servers that `search` finds, until one answers.
+
+        Returns:
+            The server, the connection to it, and what ends when the answer is over.
+        """
         lost: set[int] = set()
         resends = 0
         choice = await search.first()
         while True:
             server_id = choice.replica.server_id
-            is_open = False
+            relaying = self._usage.relaying(server_id)
+            relaying.__enter__()
             try:
-                with self._usage.relaying(server_id):
-                    connection = await self._open(target, passed, body, field, choice)
-                    is_open = True
-                    try:
-                        yield Answer(self, connection, choice, trace)
-                    finally:
-                        self._pool.release(connection)
-                    return
+                return choice, await self._open(request, choice), relaying
             except NotReachedError as error:
-                if is_open:  # it is the caller's, of another server
-                    raise
                 failure = error
+                relaying.__exit__(NotReachedError)
+            except BaseException as error:
+                relaying.__exit__(type(error))
+                raise
             self._lose(server_id)
             if server_id not in lost:
                 logger.warning("%s (request %s)", failure, trace.request_id)
@@ -209,6 +217,9 @@ class Relay:
             if resends > MAX_RESENDS:
                 raise failure
             choice = await search.another(server_id, failure)
+
+    def release(self, connection: Connection) -> None:
+        self._pool.release(connection)
 
     def broken(self, error: WireError, choice: Choice) -> GatewayError:
         """Return what to say of an answer that broke off, and tell of its server."""
@@ -219,15 +230,12 @@ class Relay:
             return UpstreamTimeoutError(model_id, error.waited_s)
         return UpstreamError(model_id, "went away in the middle of its answer")
 
-    async def _open(
-        self, target: str, headers: list[Header], body: bytes, field: ModelField, choice: Choice
-    ) -> Connection:
+    async def _open(self, request: "_Request", choice: Choice) -> Connection:
         """Send the request and wait for the head of the answer."""
         route, replica = choice.route, choice.replica
-        data = with_model(body, field, replica.upstream_model)
-        head = post_head(
-            replica.base_url, target, to_server(headers, replica.api_key), len(data)
-        )
+        data = with_model(request.body, request.field, replica.upstream_model)
+        headers = to_server(request.headers, replica.api_key)
+        head = post_head(replica.base_url, request.target, headers, len(data))
         try:
             connection = await self._pool.ask(replica.base_url, head, data)
         except WireError as error:
@@ -241,6 +249,37 @@ class Relay:
         tell = self._failed if await _is_failure(connection) else self._won
         tell(replica.server_id)
         return connection
+
+
+class _Request(NamedTuple):
+    target: str
+    headers: list[Header]  # of the client
+    body: bytes
+    field: ModelField
+
+
+class Opened:
+    """The block in which a server's answer comes. No generator: each request has one."""
+
+    __slots__ = ("_connection", "_relay", "_relaying", "_request", "_search", "_trace")
+
+    def __init__(self, relay: Relay, request: _Request, search: Search, trace: Trace) -> None:
+        self._relay = relay
+        self._request = request
+        self._search = search
+        self._trace = trace
+
+    async def __aenter__(self) -> Answer:
+        choice, self._connection, self._relaying = await self._relay.send(
+            self._request, self._search, self._trace
+        )
+        return Answer(self._relay, self._connection, choice, self._trace)
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        try:
+            self._relay.release(self._connection)
+        finally:
+            self._relaying.__exit__(kind)
 
 
 def note_error(trace: Trace, error: GatewayError) -> None:
@@ -269,6 +308,8 @@ async def _pass_back(
         filtered = make_filter(answer.content_type)
     sent = b""
     try:
+        if answer.has_come and not is_event_stream and not exchange.started:
+            return await _pass_whole(exchange, answer, filtered, tap)
         if not exchange.started:
             # In a stream there must be room for an error event.
             has_length = not (filtered or is_event_stream or answer.status in _BODILESS)
@@ -291,6 +332,22 @@ async def _pass_back(
         held = filtered.finish() if filtered is not None else b""
         return held + _last_event(failure, exchange.path, after=held or sent)
     return filtered.finish() if filtered is not None else b""
+
+
+async def _pass_whole(
+    exchange: Exchange, answer: Answer, filtered: Filter | None, tap: Tap | None
+) -> bytes:
+    """Send the head of an answer that is there already, and return its body."""
+    body = b"".join([piece async for piece in answer])
+    if tap is not None:
+        tap(body)
+    if filtered is not None:
+        body = filtered.feed(body) + filtered.finish()
+    headers = to_client(answer.headers, has_length=False)
+    if answer.status not in _BODILESS:
+        headers.append((b"content-length", b"%d" % len(body)))
+    await exchange.start(answer.status, headers + _our_headers(answer.trace))
+    return body
 
 
 def _last_event(failure: GatewayError, path: str, *, after: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from servers_app.gateway.errors import InvalidRequestError, ModelNotFoundError
 from servers_app.gateway.wishes import Wish
@@ -94,8 +94,7 @@ _REASONS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """A server for a request, and how it came to be that one."""
 
     route: Route

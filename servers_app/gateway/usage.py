@@ -52,24 +52,20 @@ class Usage:
         _take_one(self._claimed, server_id)
         self._free(server_id, None)
 
-    @contextmanager
-    def relaying(self, server_id: int) -> Iterator[None]:
+    def relaying(self, server_id: int) -> "Relaying":
         """Count a request that a server works on: one that was claimed, if there is one."""
+        return Relaying(self, server_id)
+
+    def begin(self, server_id: int) -> None:
         self._note(server_id)
         if server_id in self._claimed:
             _take_one(self._claimed, server_id)
         else:
             _add_one(self.in_flight, server_id)
-        began = time.monotonic()
-        is_failed = False
-        try:
-            yield
-        except Exception:
-            is_failed = True
-            raise
-        finally:  # also when the client has left: until then the server worked
-            self._note(server_id)
-            self._free(server_id, None if is_failed else time.monotonic() - began)
+
+    def end(self, server_id: int, worked_s: float | None) -> None:
+        self._note(server_id)
+        self._free(server_id, worked_s)
 
     @contextmanager
     def waiting(self, server_id: int) -> Iterator[None]:
@@ -101,6 +97,26 @@ class Usage:
     def _free(self, server_id: int, worked_s: float | None) -> None:
         _take_one(self.in_flight, server_id)
         self.on_free(server_id, worked_s)
+
+
+class Relaying:
+    """The block in which a server works on a request. No generator: each request has one."""
+
+    __slots__ = ("_began", "_server_id", "_usage")
+
+    def __init__(self, usage: Usage, server_id: int) -> None:
+        self._usage = usage
+        self._server_id = server_id
+
+    def __enter__(self) -> None:
+        self._usage.begin(self._server_id)
+        self._began = time.monotonic()
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        # When the client has left, too: until then the server worked.
+        is_failed = kind is not None and issubclass(kind, Exception)
+        worked_s = None if is_failed else time.monotonic() - self._began
+        self._usage.end(self._server_id, worked_s)
 
 
 # By get() and pop(): a Counter's own ways of doing these are written in Python.

@@ -315,7 +315,7 @@ class Search:
         choice = self._choose_for(pinned)
         if not self._claims(choice):
             return None
-        return replace(busy, route=choice.route, replica=choice.replica, has_slot=True)
+        return busy._replace(route=choice.route, replica=choice.replica, has_slot=True)
 
     def _claims(self, choice: Choice) -> bool:
         if not self._finder.claim(choice):

@@ -11,6 +11,7 @@ from django.http import StreamingHttpResponse
 from django.test import AsyncClient, Client
 from pytest_django import Settings
 
+from servers_app.gateway.breaker import BreakerState
 from servers_app.gateway.current import Running, set_current
 from servers_app.gateway.errors import GatewayError, ModelLoadingError
 from servers_app.gateway.query import Event, Query
@@ -27,6 +28,9 @@ class StandIn:
     asked: list[Query] = field(default_factory=list)
     loop: asyncio.AbstractEventLoop | None = None
     is_closed: bool = False
+
+    def breakers(self) -> dict[int, BreakerState]:
+        return {}
 
     async def query(self, query: Query, *, key: str = "") -> AsyncGenerator[Event, None]:
         self.asked.append(query)

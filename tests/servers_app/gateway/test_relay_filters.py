@@ -129,7 +129,7 @@ async def make_bench() -> AsyncIterator[MakeBench]:
 
 
 class _Loud:
-    """Keeps the last piece back until the end."""
+    """Keeps the last piece back until the end, and adds a comment to it."""
 
     def __init__(self) -> None:
         self._held = b""
@@ -139,22 +139,20 @@ class _Loud:
         return out
 
     def finish(self) -> bytes:
-        return self._held
+        return self._held + b": !\n\n"
 
 
 def loud(_content_type: str) -> Filter:
     return _Loud()
 
 
-async def test_a_filter_changes_an_answer_whose_length_is_then_unknown(
-    make_bench: MakeBench,
-) -> None:
+async def test_a_filter_changes_an_answer_and_its_length(make_bench: MakeBench) -> None:
     async with serving(once(HELLO)) as server:
         bench = await make_bench(server.url)
         await bench.ask(make_filter=loud)
 
-    assert (bench.body, bench.is_whole) == (b"HELLO", True)
-    assert b"content-length" not in bench.headers
+    assert (bench.body, bench.is_whole) == (b"HELLO: !\n\n", True)
+    assert bench.headers[b"content-length"] == b"10"
 
 
 async def test_a_filter_is_chosen_by_content_type(make_bench: MakeBench) -> None:
@@ -187,7 +185,7 @@ async def test_what_a_filter_held_comes_before_the_error_event(make_bench: MakeB
         bench = await make_bench(server.url)
         await bench.ask(make_filter=loud)
 
-    assert bench.body.startswith(b': A\n\ndata: {"error"')
+    assert bench.body.startswith(b': A\n\n: !\n\ndata: {"error"')
 
 
 async def test_a_tap_sees_what_the_server_sent(make_bench: MakeBench) -> None:
