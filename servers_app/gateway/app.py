@@ -133,6 +133,10 @@ class Gateway:
         await self._ledger.close()
         await self._tables.close()
 
+    def in_flight(self) -> Mapping[int, int]:
+        """Return the requests that servers work on now, by server id, over all processes."""
+        return self._finder.in_flight
+
     def breakers(self) -> Mapping[int, BreakerState]:
         """Return the state of the circuit breaker of each server that has failed lately."""
         return self._finder.balancer.breakers.states()

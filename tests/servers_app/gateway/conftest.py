@@ -250,13 +250,13 @@ def make_gateway(stack: AsyncExitStack) -> MakeGateway:
         )
         await gateway.startup()
         stack.push_async_callback(gateway.shutdown)
-        return await stack.enter_async_context(_serving(gateway))
+        return await stack.enter_async_context(serving_gateway(gateway))
 
     return make
 
 
 @asynccontextmanager
-async def _serving(gateway: Gateway) -> AsyncIterator[str]:
+async def serving_gateway(gateway: Gateway) -> AsyncIterator[str]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     server = uvicorn.Server(
