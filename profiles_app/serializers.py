@@ -1,10 +1,11 @@
 """PROFILE, as the API and the YAML files have it: shapes, bounds and defaults.
 
-The defaults are those of the profile documents (seeds 000 and 001), and for what those do
-not have the database's.
+The defaults are the guide's, and for what that does not have the database's.
 """
 
+import copy
 import difflib
+import functools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -307,6 +308,11 @@ class ProfileSerializer(StrictSerializer):
 
 def defaults() -> Document:
     """Return what a profile is of which nothing but a name is said."""
+    return copy.deepcopy(_defaults())
+
+
+@functools.cache
+def _defaults() -> Document:
     serializer = ProfileSerializer(data={"name": "x"})
     serializer.is_valid(raise_exception=True)
     return dict(serializer.validated_data)
