@@ -16,8 +16,8 @@ run: $(VENV)/.run ## Set up if need be, then run MAGI with the models of a profi
 demo: $(VENV)/.run ## The same with a small model that is installed for it (98 MB)
 	@exec $(BIN)/python manage.py run --demo
 
-test: $(VENV)/.dev ## Install what the tests need, and run all of them
-	@$(BIN)/python -m pytest
+test: $(VENV)/.dev ## Install what the tests need, and run all of them (or those that ARGS="..." names)
+	@$(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.dev ## Lint, types, import contracts, migrations
 	@$(BIN)/ruff check .

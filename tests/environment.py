@@ -12,6 +12,7 @@ import tempfile
 
 import pytest
 
+DATABASE_FIXTURES = frozenset({"db", "transactional_db"})
 DATA_DIR = tempfile.mkdtemp(prefix="magi-")
 atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
 
@@ -29,3 +30,24 @@ os.environ.update(
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-seconds", type=float, default=90, help="of tests/chaos")
     parser.addoption("--chaos-seed", type=int, default=0, help="0: another one each time")
+    parser.addoption(
+        "--with-database", action="store_true", help="only the tests that use the database"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what no other database could change, where that is asked for."""
+    if not config.getoption("--with-database"):
+        return
+    left_out = [item for item in items if not _uses_database(item)]
+    items[:] = [item for item in items if _uses_database(item)]
+    config.hook.pytest_deselected(items=left_out)
+
+
+def _uses_database(item: pytest.Item) -> bool:
+    folders = ("e2e", "chaos", "magi_site")  # these run whole processes
+    return (
+        item.get_closest_marker("django_db") is not None
+        or not DATABASE_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+        or any(f"tests/{folder}/" in item.nodeid for folder in folders)
+    )
