@@ -33,6 +33,12 @@ ENGINE_KEY = "the-engine's-own-key"
 CHAT = "smollm2"
 EMBEDDER = "smollm2-embed"
 ENDLESS = {"ignore_eos": True, "max_tokens": 8000}  # minutes, if nobody stops it
+# Anthropic's messages have no `ignore_eos`. This ends by itself after more than 600 tokens, at
+# temperature 0.
+LASTING = "Write down the numbers from 1 to 1000, one after the other."
+# The engine (b11549) leaves `message_start` out of a stream whose first token is half a
+# character, directly as well; at temperature 0 none is.
+CERTAIN = {"temperature": 0}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,9 @@ from typing import Any
 import anthropic
 import pytest
 
-from tests.clients.serving import CHAT, ENDLESS, IDLE_PAUSE_S, Engine, until
+from tests.clients.serving import CERTAIN, CHAT, IDLE_PAUSE_S, LASTING, Engine, until
 
 ASK: Any = [{"role": "user", "content": "Say hello."}]
-# Where events count: the engine (b11549) leaves `message_start` out of a stream whose first
-# token is half a character, directly as well. The client takes no temperature for itself.
-CERTAIN = {"temperature": 0}
 TOOL: Any = {
     "name": "get_weather",
     "description": "Get the weather of a city.",
@@ -19,7 +16,9 @@ TOOL: Any = {
 
 
 def test_a_message_is_answered(anthropic_client: anthropic.Anthropic) -> None:
-    message = anthropic_client.messages.create(model=CHAT, max_tokens=8, messages=ASK)
+    message = anthropic_client.messages.create(
+        model=CHAT, max_tokens=8, messages=ASK, extra_body=CERTAIN
+    )
 
     assert message.role == "assistant"
     assert _text(message)
@@ -95,7 +94,11 @@ def test_leaving_a_stream_frees_the_slot(
     anthropic_client: anthropic.Anthropic, chat_engine: Engine
 ) -> None:
     stream = anthropic_client.messages.create(
-        model=CHAT, max_tokens=8000, messages=ASK, stream=True, extra_body=ENDLESS
+        model=CHAT,
+        max_tokens=8000,
+        messages=[{"role": "user", "content": LASTING}],
+        stream=True,
+        extra_body=CERTAIN,
     )
     next(stream)
     assert not chat_engine.is_idle

@@ -11,8 +11,10 @@ import pytest
 from servers_app.gateway.routes import RoutingTable
 from tests.clients.conftest import KEY
 from tests.clients.serving import (
+    CERTAIN,
     CHAT,
     ENDLESS,
+    LASTING,
     PATIENCE_S,
     Engine,
     engine,
@@ -58,7 +60,11 @@ def test_every_client_is_told_in_its_own_way(mortal_engine: Engine, url: str) ->
             model=CHAT, input="Hello", stream=True, extra_body=ENDLESS
         )
         message = of_anthropic.messages.create(
-            model=CHAT, messages=ASK, max_tokens=8000, stream=True, extra_body=ENDLESS
+            model=CHAT,
+            messages=[{"role": "user", "content": LASTING}],
+            max_tokens=8000,
+            stream=True,
+            extra_body=CERTAIN,
         )
         for stream in (chat, response, message):
             next(iter(stream))
