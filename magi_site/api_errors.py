@@ -21,7 +21,6 @@ from profiles_app.errors import (
 )
 from servers_app.errors import (
     EngineError,
-    NodeAwayError,
     NoFreePortError,
     NotLaunchableError,
 )
@@ -39,7 +38,6 @@ STATUS_CODES: Mapping[type[Exception], int] = {
     ProfileInUseError: status.HTTP_409_CONFLICT,
     ProfileNotActivatedError: status.HTTP_409_CONFLICT,
     EngineError: status.HTTP_503_SERVICE_UNAVAILABLE,
-    NodeAwayError: status.HTTP_503_SERVICE_UNAVAILABLE,
     NoFreePortError: status.HTTP_503_SERVICE_UNAVAILABLE,
     NotLaunchableError: status.HTTP_409_CONFLICT,
 }

@@ -4,7 +4,6 @@ ServersError
 ├── EngineError                no llama-server that can be run
 ├── LaunchError                a process was not started
 ├── NoFreePortError            every port of the range is in use
-├── NodeAwayError              the worker of a node is not there
 └── NotLaunchableError         the model's files are missing or broken
 """
 
@@ -23,10 +22,6 @@ class LaunchError(ServersError):
 
 class NoFreePortError(ServersError):
     """Every port of MODEL_PORT_RANGE_START to _END is claimed or taken."""
-
-
-class NodeAwayError(ServersError):
-    """No worker of the node has said lately that it is there; the message says since when."""
 
 
 class NotLaunchableError(ServersError):

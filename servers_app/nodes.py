@@ -9,11 +9,9 @@ from typing import Any
 import psutil
 from django.conf import settings
 from django.db.models.functions import Now
-from django.utils import timezone
 
-from servers_app.errors import NodeAwayError
 from servers_app.hardware import read_hardware
-from servers_app.models import SILENCE, Node
+from servers_app.models import Node
 from servers_app.processes import boot_id
 
 LOOPBACK = "127.0.0.1"
@@ -48,53 +46,6 @@ def host_to_bind() -> str:
     """Return where the servers of this node listen: loopback, unless others reach it."""
     address: str = settings.MAGI_NODE_ADDRESS
     return LOOPBACK if _is_loopback(address) else address
-
-
-def address_of(node: str) -> str:
-    """Return the host at which the servers of `node` are reached, as a URL has it.
-
-    Raises:
-        NodeAwayError: it is another machine, which has never said where it is.
-    """
-    address = Node.objects.filter(name=node).values_list("address", flat=True).first()
-    if address is None:
-        if node != settings.MAGI_NODE:
-            raise NodeAwayError(_never_seen(node))
-        address = LOOPBACK
-    return f"[{address}]" if ":" in address else address  # IPv6
-
-
-def live_nodes() -> list[Node]:
-    """Return the nodes whose worker has said lately that it is there."""
-    return list(Node.objects.filter(heartbeat_at__gt=timezone.now() - SILENCE))
-
-
-def require_node(name: str) -> Node:
-    """Return the node `name`, whose worker is alive.
-
-    Raises:
-        NodeAwayError: it is not; the message says when it was last seen.
-    """
-    node = Node.objects.filter(name=name).first()
-    if node is None or node.heartbeat_at is None:
-        raise NodeAwayError(_never_seen(name))
-    if not node.is_alive:
-        seen = timezone.localtime(node.heartbeat_at)
-        msg = (
-            f"Node {name} does not answer: its worker was last seen at "
-            f"{seen:%Y-%m-%d %H:%M:%S %Z}. Start MAGI on that machine again, or see that it "
-            "reaches the database."
-        )
-        raise NodeAwayError(msg)
-    return node
-
-
-def _never_seen(name: str) -> str:
-    known = ", ".join(Node.objects.values_list("name", flat=True)) or "none"
-    return (
-        f"Node {name} has never been seen; known are: {known}. "
-        f"Start MAGI on that machine with MAGI_NODE={name}."
-    )
 
 
 def _is_due(written: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -16,6 +16,8 @@ from django.utils.safestring import SafeString
 
 from models_app.models import Tier
 from servers_app import requests
+from servers_app.complexity.scores import Score
+from servers_app.complexity.scoring import explain
 from servers_app.figures import span
 from servers_app.models import Server
 from servers_app.node_admin import ShownAdmin
@@ -34,7 +36,8 @@ COLOURS = {
     RequestOutcome.CLIENT_GONE: "stopped",
 }
 FACTORS = """
-<table><thead><tr><th scope="col">Factor</th><th scope="col">Of the score</th></tr></thead>
+<table><thead><tr><th scope="col">Factor</th><th scope="col">Of the score</th>
+<th scope="col">It is</th></tr></thead>
 <tbody>{}</tbody></table>
 """
 
@@ -183,9 +186,11 @@ class RequestAdmin(ShownAdmin[RequestRecord]):
     def factors_shown(self, obj: RequestRecord) -> str:
         if obj.score is None:
             return "It was not looked at: the request named its model or tier."
-        parts = sorted(obj.factors.items(), key=lambda part: -abs(part[1]))
+        parts = explain(Score(obj.score, obj.scored_by, obj.factors))
         rows = format_html_join(
-            "", "<tr><td>{}</td><td>{}</td></tr>", ((name, f"{v:g}") for name, v in parts)
+            "",
+            "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
+            ((name, f"{points:g}", words) for name, points, words in parts),
         )
         score = f"{obj.score:.1f} of 10, by {obj.scored_by or 'nobody'}"
         return format_html("{}{}", score, format_html(FACTORS, rows) if parts else "")

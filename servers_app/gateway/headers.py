@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Final
 
+from servers_app.gateway.trace import Trace
+
 Header = tuple[bytes, bytes]
 
 HOP_BY_HOP: Final = frozenset(
@@ -46,6 +48,18 @@ def to_client(headers: list[Header], *, has_length: bool) -> list[Header]:
         for header in headers
         if header[0] not in dropped and not header[0].startswith(_OURS)
     ]
+
+
+def ours(trace: Trace) -> list[Header]:
+    """Return what a client is told of who answered it, and why."""
+    headers = [(b"x-magi-model", trace.model_id.encode())]
+    if trace.tier:
+        headers.append((b"x-magi-tier", trace.tier.encode()))
+    if trace.score is not None:
+        headers.append((b"x-magi-score", b"%.1f" % trace.score))
+    if trace.reason:
+        headers.append((b"x-magi-reason", trace.reason.encode()))
+    return headers
 
 
 def _named_by_connection(headers: Iterable[Header]) -> frozenset[bytes]:

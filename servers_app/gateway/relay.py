@@ -16,7 +16,7 @@ from servers_app.gateway.errors import (
     UpstreamTimeoutError,
 )
 from servers_app.gateway.filters import Filter, MakeFilter, Tap
-from servers_app.gateway.headers import Header, to_client, to_server
+from servers_app.gateway.headers import Header, ours, to_client, to_server
 from servers_app.gateway.http1 import (
     Connection,
     NoAnswerError,
@@ -69,6 +69,7 @@ class Answer:
         trace.model_id = choice.route.model_id
         trace.server_id = choice.replica.server_id
         trace.tier = choice.route.tier or ""
+        trace.reason = choice.reason
 
     @property
     def has_come(self) -> bool:
@@ -314,7 +315,7 @@ async def _pass_back(
             # In a stream there must be room for an error event.
             has_length = not (filtered or is_event_stream or answer.status in _BODILESS)
             headers = to_client(answer.headers, has_length=has_length)
-            await exchange.start(answer.status, headers + _our_headers(answer.trace))
+            await exchange.start(answer.status, headers + ours(answer.trace))
         async for piece in answer:
             if tap is not None:
                 tap(piece)
@@ -346,7 +347,7 @@ async def _pass_whole(
     headers = to_client(answer.headers, has_length=False)
     if answer.status not in _BODILESS:
         headers.append((b"content-length", b"%d" % len(body)))
-    await exchange.start(answer.status, headers + _our_headers(answer.trace))
+    await exchange.start(answer.status, headers + ours(answer.trace))
     return body
 
 
@@ -356,15 +357,6 @@ def _last_event(failure: GatewayError, path: str, *, after: bytes) -> bytes:
     event = failure.event_for(path, int(numbers[-1]) + 1 if numbers else 0)
     is_between_events = not after or after.endswith((b"\n\n", b"\r\n\r\n"))
     return event if is_between_events else b"\n\n" + event
-
-
-def _our_headers(trace: Trace) -> list[Header]:
-    headers = [(b"x-magi-model", trace.model_id.encode())]
-    if trace.tier:
-        headers.append((b"x-magi-tier", trace.tier.encode()))
-    if trace.score is not None:
-        headers.append((b"x-magi-score", b"%.1f" % trace.score))
-    return headers
 
 
 def _unanswered(error: WireError, model_id: str) -> GatewayError:

@@ -31,6 +31,7 @@ class Trace:
     model_id: str = ""  # the model that answered
     server_id: int | None = None
     tier: str = ""
+    reason: str = ""  # why it is of another tier than the request's, in a sentence
     score: float | None = None  # of its complexity, 0 to 10
     factors: Mapping[str, float] = field(default_factory=dict)  # what made the score
     scored_by: str = ""  # heuristic, embedding or decision

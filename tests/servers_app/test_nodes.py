@@ -16,10 +16,9 @@ from pytest_django import Settings
 
 from magi_site.env import env_host
 from servers_app import nodes
-from servers_app.errors import NodeAwayError
 from servers_app.hardware import Gpu, Hardware
 from servers_app.models import SILENCE, Node
-from servers_app.nodes import address_of, beat, host_to_bind, live_nodes, require_node
+from servers_app.nodes import beat, host_to_bind
 from servers_app.processes import boot_id
 
 pytestmark = pytest.mark.django_db
@@ -133,48 +132,13 @@ def test_servers_listen_on_loopback_unless_the_node_serves_others(
     assert Node.objects.get().address == host
 
 
-def test_an_address_is_that_of_the_nodes_row_as_a_url_has_it(settings: Settings) -> None:
-    Node.objects.create(name="box2", address="10.0.0.7")
-    Node.objects.create(name="box3", address="fd00::7")
-
-    assert address_of("box2") == "10.0.0.7"
-    assert address_of("box3") == "[fd00::7]"
-    assert address_of(settings.MAGI_NODE) == "127.0.0.1"
-
-
-def test_the_address_of_a_machine_that_never_came_is_not_guessed() -> None:
-    Node.objects.create(name="box2", address="10.0.0.7")
-
-    with pytest.raises(NodeAwayError, match="Node box9 has never been seen; known are: box2"):
-        address_of("box9")
-
-
 def test_only_nodes_that_beat_are_alive() -> None:
     now = timezone.now()
     Node.objects.create(name="here", heartbeat_at=now - SILENCE + timedelta(seconds=5))
     Node.objects.create(name="gone", heartbeat_at=now - SILENCE)
     Node.objects.create(name="never")
 
-    assert [node.name for node in live_nodes()] == ["here"]
-    assert require_node("here").name == "here"
-
-
-def test_a_node_that_has_gone_is_told_with_when_it_was_seen(settings: Settings) -> None:
-    at = timezone.now() - timedelta(hours=1)
-    Node.objects.create(name="gone", heartbeat_at=at)
-
-    with pytest.raises(NodeAwayError) as raised:
-        require_node("gone")
-
-    assert f"last seen at {at:%Y-%m-%d %H:%M:%S} UTC" in str(raised.value)
-    assert "Start MAGI on that machine again" in str(raised.value)
-
-
-def test_a_node_without_a_single_beat_is_told_with_how_to_start_it() -> None:
-    Node.objects.create(name="never")
-
-    with pytest.raises(NodeAwayError, match="Start MAGI on that machine with MAGI_NODE=never"):
-        require_node("never")
+    assert [node.name for node in Node.objects.all() if node.is_alive] == ["here"]
 
 
 @pytest.mark.parametrize(

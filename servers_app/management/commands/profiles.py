@@ -1,6 +1,5 @@
 """`manage.py profiles …`: profiles on the terminal; files in and out, plans, versions."""
 
-import getpass
 import json
 from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from profiles_app.validation import Validation, validate
 from profiles_app.yamltext import write_yaml
 from servers_app.planning import Plan, Step, explained, make_plan
 from servers_app.services import activate_profile
+from servers_app.terminal import who_asks
 
 PIPED_WIDTH = 200  # columns, where no terminal has one
 
@@ -146,7 +146,7 @@ class Command(BaseCommand):
             options["name"],
             source=options["source"],
             models=options["model"],
-            author=_author(),
+            author=who_asks(),
         )
         self._done(profile, f"Profile '{profile.slug}' created.")
 
@@ -156,7 +156,7 @@ class Command(BaseCommand):
             profile = services.save_yaml(
                 text,
                 slug=services.slug_in(text) or services.slug_of(options["file"].stem),
-                author=_author(),
+                author=who_asks(),
                 is_new=not options["force"],
             )
         except ProfileInvalidError as error:
@@ -188,7 +188,7 @@ class Command(BaseCommand):
         if options["plan"]:
             self._show_plan(make_plan(profile), validate(profile))
             return
-        activation = activate_profile(profile, force=options["force"], who=_author())
+        activation = activate_profile(profile, force=options["force"], who=who_asks())
         if self.as_json:
             self._print(activation.as_json())
             return
@@ -231,7 +231,7 @@ class Command(BaseCommand):
 
     def _sync(self, options: dict[str, Any]) -> None:
         folder = settings.MAGI_PROFILES_DIR
-        synced = files.sync(folder, take=options["take"], author=_author())
+        synced = files.sync(folder, take=options["take"], author=who_asks())
         told = {
             "Imported": synced.imported,
             "Updated": synced.updated,
@@ -286,12 +286,12 @@ class Command(BaseCommand):
         number = options["version"]
         if number is None:
             number = services.get_profile(options["name"]).version - 1
-        profile = services.roll_back(options["name"], number, author=_author())
+        profile = services.roll_back(options["name"], number, author=who_asks())
         self._done(profile, f"'{profile.slug}' is what it was in version {number}.")
 
     def _delete(self, options: dict[str, Any]) -> None:
         profile = services.get_profile(options["name"])
-        services.delete_profile(profile, author=_author())
+        services.delete_profile(profile, author=who_asks())
         self.console.print(
             f"Profile '{profile.slug}' deleted. Its versions are kept: "
             f"`manage.py profiles rollback {profile.slug} {profile.version}` brings it back.",
@@ -326,11 +326,3 @@ def _listed(error: Exception) -> str:
         name = f"{error.filename}: " if isinstance(error, ProfileFileError) else ""
         return "\n".join(f"{name}{problem}" for problem in problems)
     return str(error)
-
-
-def _author() -> str:
-    """Return who is at the terminal, as far as the system knows."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return "manage.py"

@@ -1,6 +1,5 @@
 """`manage.py servers …`: llama-servers on the terminal; what is asked, a worker does."""
 
-import getpass
 import json
 import os
 import shlex
@@ -36,7 +35,7 @@ from servers_app.models import RUNNING, Server, ServerEvent, ServerState
 from servers_app.nodes import host_to_bind
 from servers_app.planning import node_of
 from servers_app.serializers import EventSerializer, ServerSerializer
-from servers_app.terminal import arguments_table, bars, events_table, servers_table
+from servers_app.terminal import arguments_table, bars, events_table, servers_table, who_asks
 
 PIPED_WIDTH = 200  # columns, where no terminal has one
 WATCH_S = 1.0
@@ -205,14 +204,14 @@ class Command(BaseCommand):
         refused: list[str] = []
         running = _those(lambda server: following.start_outcome(server) == Outcome.DONE)
         if _is_for_all(options):
-            activation = _asked(partial(services.request_start_all, who=_who()))
+            activation = _asked(partial(services.request_start_all, who=who_asks()))
             servers = activation.started
             refused += (f"No model here has the id {id_}." for id_ in activation.missing)
             refused += (why for _, why in activation.refused)
         else:
             model, replica = _model(options["model_id"]), options["replica"]
             why = "manage.py servers start"
-            ask = partial(services.request_start, model, who=_who(), why=why)
+            ask = partial(services.request_start, model, who=who_asks(), why=why)
             servers = [_asked(partial(ask, replica=replica))]
         self._finish(
             servers,
@@ -225,7 +224,7 @@ class Command(BaseCommand):
     def _restart(self, options: dict[str, Any]) -> None:
         model, replica = _model(options["model_id"]), options["replica"]
         server = find_server(model, replica)
-        asker = {"who": _who(), "why": "manage.py servers restart"}
+        asker = {"who": who_asks(), "why": "manage.py servers restart"}
         if server is None:
             ask = partial(services.request_start, model, replica=replica, **asker)
             server = _asked(ask)
@@ -237,7 +236,7 @@ class Command(BaseCommand):
     def _stop(self, options: dict[str, Any]) -> None:
         running = _those(lambda server: server.state in RUNNING)
         asker = {
-            "who": _who(),
+            "who": who_asks(),
             "why": "manage.py servers stop",
             "at_once": options["at_once"],
         }
@@ -372,11 +371,3 @@ def _at_least_one(count: int) -> int:
         msg = f"-n {count}: it is a number from 1 up."
         raise CommandError(msg)
     return count
-
-
-def _who() -> str:
-    """Return who is at the terminal, as far as the system knows."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return "manage.py"

@@ -84,10 +84,31 @@ async def test_auto_goes_to_the_tier_of_the_requests_complexity(
 
     assert response.headers["X-Magi-Model"] == f"model-{tier}"
     assert response.headers["X-Magi-Tier"] == tier
+    assert "X-Magi-Reason" not in response.headers
     await until(lambda: bool(records))
     assert response.headers["X-Magi-Score"] == f"{records[0].score:.1f}"
     assert (records[0].scored_by, records[0].tier) == ("heuristic", tier)
     assert records[0].factors
+
+
+async def test_an_answer_of_another_tier_says_why(
+    stage: Stage,
+    make_gateway: MakeGateway,
+    make_upstream: MakeUpstream,
+    client: aiohttp.ClientSession,
+) -> None:
+    upstream = await make_upstream(say_whole)
+    cold = make_route("strong", make_replica(ELSEWHERE, state="stopped"), tier="powerful")
+    warm = make_route("weak", make_replica(upstream.url, server_id=2), tier="fast")
+    stage.show_routes(cold, warm)
+    gateway = await make_gateway(stage.load, stage.control)
+
+    async with client.post(f"{gateway}{CHAT}", json=asking(HARD)) as response:
+        await response.read()
+
+    assert response.headers["X-Magi-Tier"] == "fast"
+    reason = "No model of the tier powerful is ready or starting."
+    assert response.headers["X-Magi-Reason"] == reason
 
 
 @pytest.mark.parametrize("name", ["powerful", "gpt-4o"])
