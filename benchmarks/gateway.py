@@ -34,6 +34,7 @@ EVENTS, PAUSE_MS = 60, 50
 FIRSTS = 50  # streams, one after another
 IDLE = 1000
 PATIENCE_S = 60.0
+WARM_S = 5
 
 
 def main() -> None:
@@ -55,7 +56,8 @@ def main() -> None:
             process = running.enter_context(_litellm(arguments.litellm, other, upstream))
             targets["LiteLLM"] = (other, psutil.Process(process.pid))
         results = {
-            name: _measure(port, watched, arguments.seconds)
+            # LiteLLM writes each event anew, and loses the time that the upstream put in it.
+            name: _measure(port, watched, arguments.seconds, has_streams=name != "LiteLLM")
             for name, (port, watched) in targets.items()
         }
     routed = _routed(arguments.router) if arguments.router else {}
@@ -79,8 +81,10 @@ def _routed(llama_server: Path) -> dict[str, dict[str, float]]:
         )
 
 
-def _measure(port: int, watched: psutil.Process | None, seconds: int) -> dict[str, Any]:
-    _load("requests", port, 4, 1)  # warm
+def _measure(
+    port: int, watched: psutil.Process | None, seconds: int, *, has_streams: bool
+) -> dict[str, Any]:
+    _load("requests", port, 4, WARM_S)
     result: dict[str, Any] = {}
     for clients in CLIENTS:
         before_s = _cpu_s(watched)
@@ -88,6 +92,8 @@ def _measure(port: int, watched: psutil.Process | None, seconds: int) -> dict[st
         answered = found["requests_per_s"] * seconds
         found["cpu_ms"] = (_cpu_s(watched) - before_s) * 1000 / answered
         result[f"clients_{clients}"] = found
+    if not has_streams:
+        return result
     firsts = sorted(_load("streams", port, 1, 1, 1)["first_ms"] for _ in range(FIRSTS))
     result["first_ms"] = firsts[len(firsts) // 2]
     result["streams"] = _load("streams", port, STREAMS, EVENTS, PAUSE_MS)
@@ -137,7 +143,10 @@ def _litellm(program: str, port: int, upstream: int) -> Iterator[subprocess.Pope
             "api_key": "none",
         }
         models = [{"model_name": MODEL, "litellm_params": parameters}]
-        config.write_text(json.dumps({"model_list": models}))  # JSON is YAML
+        # It refuses to start without a key of its own, or this.
+        general = {"dangerously_permit_weak_or_unset_master_key": True}
+        content = {"model_list": models, "general_settings": general}
+        config.write_text(json.dumps(content))  # JSON is YAML
         command = [program, "--config", str(config)]
         with _listening([*command, "--host", HOST, "--port", str(port)], port) as process:
             yield process
@@ -182,8 +191,10 @@ def _print(results: dict[str, dict[str, Any]]) -> None:
             value: Any = result
             least: Any = floor
             for key in path:
-                value, least = value[key], least[key]
-            added = f" ({value - least:+.2f})" if is_added and name != "direct" else ""
+                value, least = (value or {}).get(key), least[key]
+            added = (
+                f" ({value - least:+.2f})" if is_added and value and name != "direct" else ""
+            )
             cells.append("" if value is None else f"{value:,.2f}{added}")
         table.add_row(what, *cells, asked)
 
