@@ -1,8 +1,13 @@
+from dataclasses import fields
 from typing import Any
 
 import pytest
 from django.test import Client
 from kombu.exceptions import OperationalError
+from redis import ConnectionError as RedisConnectionError
+
+from models_app.registry import ScanReport
+from models_app.task_schema import ScanReportSerializer
 
 pytestmark = pytest.mark.django_db
 
@@ -109,6 +114,24 @@ def test_without_a_queue_the_rescan_is_refused_at_once(
 
     assert response.status_code == 503
     assert "Redis" in response.json()["detail"]
+
+
+def test_a_redis_that_goes_while_a_rescan_is_waited_for_is_told(
+    client: Client, worker: pytest.MonkeyPatch
+) -> None:
+    def is_gone(_result: StandInResult) -> bool:
+        raise RedisConnectionError
+
+    worker.setattr(StandInResult, "ready", is_gone)
+
+    response = client.post("/api/models/rescan")
+
+    assert response.status_code == 503
+    assert "Redis" in response.json()["detail"]
+
+
+def test_the_schema_knows_all_that_a_report_has() -> None:
+    assert ScanReportSerializer().fields.keys() == {field.name for field in fields(ScanReport)}
 
 
 def test_a_task_that_is_no_id_is_not_found(client: Client) -> None:

@@ -64,6 +64,11 @@ def test_a_taken_id_gets_the_first_free_number() -> None:
     assert next_free_id("a", {"a", "a_2", "a_4"}) == "a_3"
 
 
+@pytest.mark.parametrize("word", ["servers", "registry", "tiers", "fast", "auto"])
+def test_a_word_that_means_something_else_is_no_id(word: str) -> None:
+    assert next_free_id(word, set()) == f"{word}_2"
+
+
 @pytest.mark.parametrize(
     ("filename", "expected"),
     [

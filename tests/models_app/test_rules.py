@@ -1,10 +1,22 @@
+from typing import Any
+
 import pytest
 from django.db import IntegrityError, transaction
 from django.test import Client
 from django.urls import reverse
+from pytest_django import DjangoAssertNumQueries
 
+from models_app.admin import DiscoveredModelAdmin
+from models_app.errors import UnknownModelError
 from models_app.models import DiscoveredModel, DiscoveryRules, ModelKind, Tier
-from models_app.rules import current_rules, rename, retier, save_overrides, tier_of
+from models_app.rules import (
+    current_rules,
+    override_thinking,
+    rename,
+    retier,
+    save_overrides,
+    tier_of,
+)
 from tests.conftest import MakeModel
 
 pytestmark = pytest.mark.django_db
@@ -132,3 +144,77 @@ def test_two_models_that_would_read_the_same_show_what_tells_them_apart(
     by_repo[0].delete()
     rename()
     assert DiscoveredModel.objects.get(pk=by_repo[1].pk).display_name == "QWEN3 4.0B Q4_0"
+
+
+def test_a_word_on_one_model_names_all_those_anew_that_it_touches(
+    make_model: MakeModel,
+) -> None:
+    parts = {"family": "qwen", "version": "3", "size_text": "4p0b", "quantization": "Q4_0"}
+    for number, variant in enumerate(["", "", "x", "x", "reasoner"]):
+        make_model(
+            f"m{number}",
+            repo_id=f"org/{number % 3}",
+            variant=variant,
+            is_thinking_model=number % 2 == 0,
+            **parts,
+        )
+    rename()
+
+    for number, thinking in [
+        (1, True),
+        (0, False),
+        (0, None),
+        (3, True),
+        (2, False),
+        (1, None),
+    ]:
+        override_thinking(f"m{number}", thinking=thinking)
+
+        named = dict(DiscoveredModel.objects.values_list("model_id", "display_name"))
+        rename()  # looks at all of them
+        assert named == dict(DiscoveredModel.objects.values_list("model_id", "display_name"))
+        assert len(set(named.values())) == len(named)
+
+
+def test_an_override_of_one_model_looks_at_few(
+    make_model: MakeModel, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    for number in range(60):
+        make_model(f"m{number}", family="qwen", version=str(number), size_text="4p0b")
+    rename()
+
+    with django_assert_max_num_queries(16):
+        override_thinking("m7", thinking=True)
+
+
+def test_a_model_that_was_removed_meanwhile_is_told(make_model: MakeModel) -> None:
+    kept, gone = make_model("kept"), make_model("gone")
+    DiscoveredModel.objects.filter(model_id="gone").delete()
+    kept.tier_override = gone.tier_override = Tier.FAST
+
+    with pytest.raises(UnknownModelError, match="gone"):
+        save_overrides([kept, gone])
+
+    kept.refresh_from_db()
+    assert kept.tier_override == ""
+
+
+def test_the_admin_saves_what_was_changed_on_its_page(
+    admin_client: Client, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model("m", size_params=4.0, notes="old")
+    page = reverse("admin:models_app_discoveredmodel_change", args=[model.pk])
+    save = DiscoveredModelAdmin.save_model
+
+    def after_another_has_saved(*arguments: Any, **options: Any) -> None:
+        override_thinking("m", thinking=True)
+        save(*arguments, **options)
+
+    monkeypatch.setattr(DiscoveredModelAdmin, "save_model", after_another_has_saved)
+
+    form = {"tier_override": "balanced", "thinking_override": "unknown", "notes": "new"}
+    assert admin_client.post(page, form).status_code == 302
+
+    model.refresh_from_db()
+    assert (model.tier_override, model.notes) == ("balanced", "new")
+    assert model.thinking_override is True
