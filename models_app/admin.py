@@ -1,22 +1,35 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
-from models_app import tasks
+from models_app import audit_admin, user_admin  # noqa: F401 - to register
+from models_app.audit_forms import delete_rows, save_form
+from models_app.audit_models import Action
 from models_app.errors import ModelsError
 from models_app.models import DiscoveredModel, DiscoveryRules, Scan, ScanRoot, ScanState
-from models_app.queue import enqueue, require_worker
-from models_app.roots import look_into
-from models_app.rules import retier, save_overrides
+from models_app.pruning import TOLD
+from models_app.rescans import request_rescan
+from models_app.roots import look_into, why_no_root
+from models_app.rules import OVERRIDES, retier, save_overrides
+
+
+class ScanRootForm(ModelForm[ScanRoot]):
+    def clean_path(self) -> str:
+        path: str = self.cleaned_data["path"]
+        if why := why_no_root(path):
+            raise ValidationError(why)
+        return path
 
 
 @admin.register(ScanRoot)
 class ScanRootAdmin(admin.ModelAdmin[ScanRoot]):
+    form = ScanRootForm
     list_display = ("path", "kind", "node", "is_enabled", "last_scan_at", "last_error")
     list_filter = ("node", "kind", "is_enabled")
     search_fields = ("path",)
@@ -30,16 +43,33 @@ class ScanRootAdmin(admin.ModelAdmin[ScanRoot]):
             level = messages.SUCCESS if finding.is_readable else messages.ERROR
             self.message_user(request, f"Looked into {root.path}: {finding}", level)
 
-    @admin.action(description="Rescan the nodes of selected roots", permissions=["change"])
+    @admin.action(description="Rescan the nodes of selected roots", permissions=["rescan"])
     def rescan_nodes(self, request: HttpRequest, queryset: QuerySet[ScanRoot]) -> None:
         for node in sorted(set(queryset.values_list("node", flat=True))):
             try:
-                require_worker(node)
-                enqueue(tasks.rescan, node, node=node)
+                request_rescan(node)
             except ModelsError as error:
                 self.message_user(request, str(error), messages.ERROR)
             else:
                 self.message_user(request, f"Rescanning node {node}; see Scans.")
+
+    def has_rescan_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("models_app.add_scan")  # as the REST call asks for
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: ScanRoot,
+        form: ModelForm[Any],
+        change: bool,  # noqa: FBT001 - Django's signature
+    ) -> None:
+        save_form(obj, form, is_new=not change)
+
+    def delete_model(self, request: HttpRequest, obj: ScanRoot) -> None:
+        delete_rows(ScanRoot.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ScanRoot]) -> None:
+        delete_rows(queryset)
 
 
 @admin.register(DiscoveryRules)
@@ -60,7 +90,7 @@ class DiscoveryRulesAdmin(admin.ModelAdmin[DiscoveryRules]):
         form: ModelForm[Any],
         change: bool,  # noqa: FBT001 - Django's signature
     ) -> None:
-        super().save_model(request, obj, form, change)
+        save_form(obj, form, is_new=not change)
         changed = retier(obj)
         self.message_user(request, f"Models classed anew: {len(changed)}.")
 
@@ -129,6 +159,12 @@ class ScanAdmin(admin.ModelAdmin[Scan]):
     @admin.display(description="Folders not looked into")
     def root_errors(self, obj: Scan) -> str:
         return _reasons(obj.report.get("root_errors", []))
+
+    def delete_model(self, request: HttpRequest, obj: Scan) -> None:
+        self.delete_queryset(request, Scan.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Scan]) -> None:
+        delete_rows(queryset, told=("node", "state", "started_at"))
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -216,7 +252,17 @@ class DiscoveredModelAdmin(admin.ModelAdmin[DiscoveredModel]):
         form: ModelForm[Any],
         change: bool,  # noqa: FBT001 - Django's signature
     ) -> None:
-        save_overrides([obj], also=["notes"])
+        is_override = not set(OVERRIDES).isdisjoint(form.changed_data)
+        action = Action.OVERRIDE if is_override else Action.UPDATE
+        save_overrides([obj], columns=form.changed_data, action=action)
+
+    def delete_model(self, request: HttpRequest, obj: DiscoveredModel) -> None:
+        self.delete_queryset(request, DiscoveredModel.objects.filter(pk=obj.pk))
+
+    def delete_queryset(
+        self, request: HttpRequest, queryset: QuerySet[DiscoveredModel]
+    ) -> None:
+        delete_rows(queryset, told=TOLD)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # models are found, not typed in

@@ -11,20 +11,24 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from models_app import tasks
-from models_app.queue import enqueue, is_done_within, require_worker
+from models_app import task_schema
+from models_app.api_schema import DEFAULT_WAIT_S, MAX_WAIT_S
+from models_app.queue import is_done_within
+from models_app.rescans import request_rescan
+from models_app.taskstates import TaskState, follow
 
-DEFAULT_WAIT_S = 30
-MAX_WAIT_S = 600
+MAX_SHOWN_CHARS = 100
 
 
 class RescanView(APIView):
     """Have the node's worker look for models, and wait for its report."""
 
+    permission = "models_app.add_scan"
+
+    @task_schema.RESCAN
     def post(self, request: Request) -> Response:
         wait = wait_seconds(request)
-        require_worker(settings.MAGI_NODE)
-        result = enqueue(tasks.rescan, settings.MAGI_NODE, node=settings.MAGI_NODE)
+        result = request_rescan(settings.MAGI_NODE)
         if not is_done_within(result, wait):
             return accepted(result, "The rescan has been queued")
         if result.failed():
@@ -35,17 +39,19 @@ class RescanView(APIView):
 
 
 class TaskView(APIView):
-    """How far a queued task is. Results are kept for an hour."""
+    """How a task is that was answered with 202. What became of it is kept for an hour."""
 
+    @task_schema.TASK
     def get(self, request: Request, task_id: UUID) -> Response:
-        result: AsyncResult[Any] = AsyncResult(str(task_id))
-        ended_well = result.successful()
+        task = follow(str(task_id))
+        has_failed = task.state == TaskState.FAILURE
         return Response(
             {
                 "task_id": str(task_id),
-                "state": result.state.lower(),
-                "progress": None,
-                "result": result.result if ended_well else None,
+                "state": task.state,
+                "progress": task.progress,
+                "result": task.result,
+                "error": "It failed; the worker's log says why." if has_failed else None,
             }
         )
 
@@ -62,7 +68,9 @@ def wait_seconds(request: Request) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 <= seconds <= MAX_WAIT_S:
-        raise ValidationError({"detail": f"wait={raw} is not a number from 0 to {MAX_WAIT_S}."})
+        shown = raw[:MAX_SHOWN_CHARS]
+        detail = f"wait={shown} is not a number from 0 to {MAX_WAIT_S}."
+        raise ValidationError({"detail": detail})
     return seconds
 
 

@@ -9,6 +9,8 @@ ModelsError
 ├── ScanRootError              a scan root cannot be looked into
 ├── RegistryFileError          a file is no registry as `registry export` writes it
 ├── UnknownModelError          no model of that id
+├── NoTierError                a model of that kind has no tier to override
+├── UnknownTaskError           no task of that id, or its result is kept no longer
 ├── QueueUnavailableError      the broker does not take a task
 └── NoWorkerError              no worker of the node would do it
 """
@@ -69,8 +71,25 @@ class RegistryFileError(ModelsError):
 
 
 class UnknownModelError(ModelsError):
-    def __init__(self, model_id: str) -> None:
-        super().__init__(f"Model not found: {model_id}. `manage.py models list` shows them.")
+    def __init__(
+        self, model_id: str, hint: str = "`manage.py models list` shows them."
+    ) -> None:
+        super().__init__(f"Model not found: {model_id}. {hint}")
+
+
+class NoTierError(ModelsError):
+    def __init__(self, model_id: str, kind: str) -> None:
+        super().__init__(
+            f"{model_id} has no tier to override: its kind is {kind}, and only models that "
+            "chat have tiers."
+        )
+
+
+class UnknownTaskError(ModelsError):
+    def __init__(self, task_id: object) -> None:
+        super().__init__(
+            f"Task not found: {task_id}. What became of a task is kept for an hour."
+        )
 
 
 class QueueUnavailableError(ModelsError):

@@ -1,7 +1,8 @@
 """Tell whoever listens at /api/events that something happened.
 
-Events go over Redis pub/sub: they are kept nowhere, and who does not listen misses them.
-They say what to look at again, never more than what the API answers anyhow.
+An event goes into a stream of Redis, which keeps the newest for those who come back, and
+over pub/sub, for the gateway. Events say what to look at again, never more than what the
+API answers anyhow.
 """
 
 import json
@@ -14,6 +15,7 @@ from django.conf import settings
 from django.utils import timezone
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
+from redis.client import Pipeline
 from redis.connection import parse_url
 from redis.retry import Retry
 
@@ -25,7 +27,15 @@ PROFILE = "profile"
 SCAN = "scan"
 TASK = "task"
 KINDS = frozenset({SERVER, MODEL, PROFILE, SCAN, TASK})
+KEY = "key"  # for the gateways alone: no listener hears of keys
+# Of the stream itself: `count` events are missing here; null, if nobody knows how many.
+LOST = "lost"
 
+# 0.7 MB of Redis: an event is 150 bytes, and some more there. One that names a long folder
+# has up to 4 KB, and all of them together can come to 64 MB, no more.
+MAX_KEPT = 4_000
+MAX_EVENT_BYTES = 16 * 1024
+FIELD = "event"  # of an entry of the stream
 TIMEOUT_S = 0.2  # to connect, and for each answer
 QUIET_S = 5.0  # after a failure nothing is tried
 
@@ -37,7 +47,7 @@ def publish(kind: str, data: Mapping[str, object]) -> None:
     in a few seconds. Call it after the commit of what it tells.
 
     Args:
-        kind: one of KINDS.
+        kind: one of KINDS, or KEY.
         data: what goes with it, as JSON has it; `kind` and `at` are added.
     """
     try:
@@ -63,11 +73,21 @@ def channel(redis_url: str) -> str:
     return f"magi:{options.get('db', 0)}:events"
 
 
+def stream(redis_url: str) -> str:
+    """Return the key of the stream that keeps what went over `channel`."""
+    return f"{channel(redis_url)}.kept"
+
+
 class Publisher:
-    """A client of one Redis, which leaves it alone for a while after it has failed."""
+    """A client of one Redis, which leaves it alone for a while after it has failed.
+
+    What could not be published is told as `lost` with the next event that can.
+    """
 
     def __init__(self, redis_url: str) -> None:
         self._channel = channel(redis_url)
+        self._stream = stream(redis_url)
+        self._dropped = 0
         self._quiet_until = float("-inf")  # monotonic, seconds
         self._redis = Redis.from_url(
             redis_url,
@@ -77,13 +97,33 @@ class Publisher:
         )
 
     def publish(self, kind: str, data: Mapping[str, object]) -> None:
+        event = event_json(kind, data)
+        is_kept = kind in KINDS
+        if len(event) > MAX_EVENT_BYTES:
+            self._dropped += is_kept
+            message = f"{len(event)} bytes are too many."
+            raise ValueError(message)
         if time.monotonic() < self._quiet_until:
+            self._dropped += is_kept
             return
+        dropped, self._dropped = self._dropped, 0
+        # All in one message and one answer. Nothing is sent twice, whatever becomes of it.
+        commands = self._redis.pipeline(transaction=False)
+        if dropped:
+            self._keep(commands, event_json(LOST, {"count": dropped}))
+        if is_kept:
+            self._keep(commands, event)
+        commands.publish(self._channel, event)
         try:
-            self._redis.publish(self._channel, event_json(kind, data))
+            commands.execute()
         except (RedisError, OSError) as error:
+            self._dropped += dropped + is_kept
             self._quiet_until = time.monotonic() + QUIET_S
             logger.debug("No events for %g s: %s", QUIET_S, error)
+
+    def _keep(self, commands: Pipeline, event: str) -> None:
+        # About so many: Redis drops whole nodes of them, which costs it next to nothing.
+        commands.xadd(self._stream, {FIELD: event}, maxlen=MAX_KEPT, approximate=True)
 
     def close(self) -> None:
         self._redis.close()

@@ -4,6 +4,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from models_app import tiers
+from models_app.audit_models import AuditEntry  # noqa: F401 - for Django
 from models_app.filename import DEFAULT_THINKING_WORDS
 
 
@@ -25,6 +26,9 @@ class ModelKind(models.TextChoices):
     VISION = "vision", "Vision"
     EMBEDDING = "embedding", "Embedding"
     RERANKER = "reranker", "Reranker"
+
+
+KINDS_WITH_TIER = (ModelKind.TEXT, ModelKind.VISION)
 
 
 class ScanState(models.TextChoices):
@@ -241,7 +245,7 @@ class DiscoveredModel(models.Model):
     @property
     def has_tier(self) -> bool:
         """Embedding models and rerankers have none."""
-        return self.kind in {ModelKind.TEXT, ModelKind.VISION}
+        return self.kind in KINDS_WITH_TIER
 
     @property
     def tier(self) -> str:

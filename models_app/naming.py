@@ -4,7 +4,13 @@ import re
 from collections.abc import Container
 from typing import Protocol
 
+from models_app.tiers import TIERS
+
 MAX_NAME = 200  # characters, as the column holds
+# No model's id: they stand in its place in /api/models/…, and a request's `model` has them.
+RESERVED_IDS = frozenset(
+    {"registry", "servers", "profiles", "profile", "rescan", "tiers", "auto", *TIERS}
+)
 
 _NOT_IN_IDS = re.compile(r"[^a-z0-9]+")
 _DATE = re.compile(r"\d{4,}")  # releases: 0528, 2507, 20250624
@@ -48,9 +54,9 @@ def make_model_id(model: Named, tier: str) -> str:
 
 
 def next_free_id(base: str, taken: Container[str]) -> str:
-    """Return `base`, or `base` with the first of _2, _3… that is not taken."""
+    """Return `base`, or `base` with the first of _2, _3… that is neither taken nor reserved."""
     candidate, number = base, 1
-    while candidate in taken:
+    while candidate in taken or candidate in RESERVED_IDS:
         number += 1
         candidate = f"{base}_{number}"
     return candidate

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
+from models_app.audit_models import Action
 from models_app.errors import RegistryFileError
 from models_app.models import DiscoveredModel, Tier
 from models_app.rules import save_overrides
@@ -68,7 +69,7 @@ def import_overrides(models: dict[str, dict[str, Any]]) -> Imported:
             continue
         model.tier_override, model.thinking_override = overrides
         changed.append(model)
-    save_overrides(changed)
+    save_overrides(changed, action=Action.IMPORT)
     imported.changed.extend(model.model_id for model in changed)
     return imported
 

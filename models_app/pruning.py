@@ -7,8 +7,12 @@ from django.db import transaction
 from django.db.models import ProtectedError, Q, QuerySet
 from django.dispatch import Signal
 
+from models_app.audit_forms import delete_rows
 from models_app.models import DiscoveredModel, ScanRoot
 from models_app.rules import rename
+
+# What the audit keeps of a model whose row is removed: what nobody can find out again.
+TOLD = ("file_path", "tier_override", "thinking_override", "notes", "port")
 
 # Sent with `model` before its row is removed: whoever has rows of it that are of no use any
 # more removes them. One that is in use is protected by its foreign key.
@@ -63,7 +67,7 @@ def _remove(model: DiscoveredModel) -> bool:
     try:
         with transaction.atomic():
             about_to_prune.send(sender=DiscoveredModel, model=model)
-            model.delete()
+            delete_rows(DiscoveredModel.objects.filter(pk=model.pk), told=TOLD)
     except ProtectedError:
         return False
     return True

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import TypeVar
 
 from django.conf import settings
+from django.db import transaction
 
 from models_app.discovery import FoundModel, KnownFile, Skipped
 from models_app.models import DiscoveredModel, DiscoveryRules, ScanRoot
 from models_app.naming import display_name, make_model_id, next_free_id
 from models_app.rows import row_fields, why_not_storable
-from models_app.rules import tier_of
+from models_app.rules import locked_rules, tier_of
 
 T = TypeVar("T")
 
@@ -88,9 +89,11 @@ class Registrar:
         DiscoveredModel.objects.bulk_create(rows)
         self.added += [row.model_id for row in rows]
 
+    @transaction.atomic
     def _update(self, found: Sequence[FoundModel]) -> None:
         if not found:
             return
+        locked_rules()  # an override that is saved meanwhile has its say on the tier
         rows = DiscoveredModel.objects.in_bulk([self.rows[m.identity].pk for m in found])
         names = {"assigned_tier"}
         updated = []
@@ -111,11 +114,15 @@ class Registrar:
 def mark(rows: Sequence[Registered], *, is_missing: bool) -> None:
     ids = [row.pk for row in rows if row.is_missing is not is_missing]
     for batch in _batches(ids):
-        DiscoveredModel.objects.filter(pk__in=batch).update(is_missing=is_missing)
+        with transaction.atomic():
+            locked_rules()
+            DiscoveredModel.objects.filter(pk__in=batch).update(is_missing=is_missing)
 
 
+@transaction.atomic
 def give_ports(since: datetime) -> None:
     """Give models registered since then the next ports of the range, by their file names."""
+    locked_rules()
     new = DiscoveredModel.objects.filter(discovered_at__gte=since, port=None)
     ports = _unused_ports()
     rows = []

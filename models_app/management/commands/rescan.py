@@ -8,10 +8,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 
-from models_app import registry, tasks
+from models_app import registry, rescans
 from models_app.errors import ModelsError
 from models_app.listing import scan_with_progress, show_report
-from models_app.queue import enqueue, is_done_within, require_worker
+from models_app.queue import is_done_within
 
 QUEUE_TIMEOUT_S = 600
 
@@ -37,10 +37,8 @@ class Command(BaseCommand):
         try:
             if options["queue"]:
                 report = self._queued(console, node, prune=prune)
-            elif options["json"]:
-                report = registry.rescan(node, prune=prune).as_json()
             else:
-                report = scan_with_progress(console, node, prune=prune).as_json()
+                report = self._here(console, node, prune=prune, as_json=options["json"])
         except ModelsError as error:
             raise CommandError(str(error)) from error
         if options["json"]:
@@ -48,9 +46,16 @@ class Command(BaseCommand):
         else:
             show_report(console, report)
 
+    def _here(
+        self, console: Console, node: str, *, prune: bool, as_json: bool
+    ) -> dict[str, Any]:
+        rescans.write_down(node, prune=prune)
+        if as_json:
+            return registry.rescan(node, prune=prune).as_json()
+        return scan_with_progress(console, node, prune=prune).as_json()
+
     def _queued(self, console: Console, node: str, *, prune: bool) -> dict[str, Any]:
-        require_worker(node)
-        result = enqueue(tasks.rescan, node, prune, node=node)
+        result = rescans.request_rescan(node, prune=prune)
         with console.status(f"The worker of node {node} is scanning"):
             done = is_done_within(result, QUEUE_TIMEOUT_S)
         if not done or result.failed():
