@@ -9,10 +9,12 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
 
+from models_app.audit_forms import delete_rows, save_form
 from profiles_app import preset_admin  # noqa: F401 - registers the presets
 from profiles_app.aliases import aliases_problems, clashes
 from profiles_app.engines import engine_names, no_such_engine, unknown_settings
 from profiles_app.errors import ProfilesError
+from profiles_app.filepaths import misplaced_files
 from profiles_app.files import FileState, file_state, yaml_of
 from profiles_app.models import (
     BaseRunSettings,
@@ -40,7 +42,8 @@ class RunSettingsForm(forms.ModelForm[M]):
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         values = cleaned.get("run_settings") or {}
-        for place, sentence in unknown_settings(self.engine(), values):
+        unknown = unknown_settings(self.engine(), values)
+        for place, sentence in (*unknown, *misplaced_files(values)):
             self.add_error("run_settings", f"{place}: {sentence}")
         return cleaned
 
@@ -50,7 +53,10 @@ class RunSettingsForm(forms.ModelForm[M]):
         return active.first() or ""
 
     def clean_run_settings(self) -> dict[str, Any]:
-        cleaned, problems = check(self.cleaned_data["run_settings"] or {})
+        cleaned, problems = check(
+            self.cleaned_data["run_settings"] or {},
+            allowed_args=settings.MAGI_ALLOWED_EXTRA_ARGS,
+        )
         if problems:
             raise ValidationError(
                 [f"{path}: {text}" if path else text for path, text in problems]
@@ -339,6 +345,15 @@ class BaseRunSettingsAdmin(admin.ModelAdmin[BaseRunSettings]):
         page = reverse("admin:profiles_app_baserunsettings_change", args=[base.pk])
         return HttpResponseRedirect(page)
 
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: BaseRunSettings,
+        form: forms.ModelForm[Any],
+        change: bool,  # noqa: FBT001 - Django's signature
+    ) -> None:
+        save_form(obj, form, is_new=not change)
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
@@ -353,3 +368,20 @@ class ModelRunSettingsAdmin(admin.ModelAdmin[ModelRunSettings]):
     form = RunSettingsForm[ModelRunSettings]
     list_display = ("model_id", "run_settings")
     search_fields = ("model_id",)
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: ModelRunSettings,
+        form: forms.ModelForm[Any],
+        change: bool,  # noqa: FBT001 - Django's signature
+    ) -> None:
+        save_form(obj, form, is_new=not change)
+
+    def delete_model(self, request: HttpRequest, obj: ModelRunSettings) -> None:
+        delete_rows(ModelRunSettings.objects.filter(pk=obj.pk))
+
+    def delete_queryset(
+        self, request: HttpRequest, queryset: QuerySet[ModelRunSettings]
+    ) -> None:
+        delete_rows(queryset)

@@ -1,19 +1,22 @@
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import Any
 
 from django.conf import settings
 from rest_framework import status
-from rest_framework.exceptions import ParseError, ValidationError
-from rest_framework.parsers import BaseParser, JSONParser
+from rest_framework.exceptions import ValidationError
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from models_app.json_body import BoundedJSONParser
+from profiles_app import api_schema
 from profiles_app.document import MAPPINGS, Document
+from profiles_app.errors import Problem, ProfileInvalidError
 from profiles_app.files import file_state, yaml_of
 from profiles_app.models import Profile
 from profiles_app.rows import as_document
+from profiles_app.serializers import MemberSerializer, problems_of
 from profiles_app.services import (
     delete_profile,
     get_profile,
@@ -22,59 +25,14 @@ from profiles_app.services import (
     save_yaml,
 )
 from profiles_app.validation import validate
-from profiles_app.yamltext import MAX_BYTES, write_yaml
-
-YAML = "application/yaml"
-
-
-class YamlBody(dict[str, str]):
-    """A request's body that is YAML: its `text`, whoever reads it says what is wrong."""
-
-    @property
-    def text(self) -> str:
-        return self["text"]
-
-
-class YamlParser(BaseParser):
-    media_type = YAML
-
-    def parse(
-        self,
-        stream: IO[bytes],
-        media_type: str | None = None,
-        parser_context: Mapping[str, Any] | None = None,
-    ) -> YamlBody:
-        raw = stream.read(MAX_BYTES + 1)
-        if len(raw) > MAX_BYTES:
-            msg = f"A profile has at most {MAX_BYTES:,} bytes."
-            raise ParseError(msg)
-        try:
-            return YamlBody(text=raw.decode())
-        except UnicodeDecodeError as error:
-            msg = "The body is not UTF-8."
-            raise ParseError(msg) from error
-
-
-class YamlRenderer(BaseRenderer):
-    media_type = YAML
-    format = "yaml"
-    charset = "utf-8"
-
-    def render(
-        self,
-        data: Any,
-        accepted_media_type: str | None = None,
-        renderer_context: Mapping[str, Any] | None = None,
-    ) -> bytes:
-        if isinstance(data, Mapping):
-            data = data.get("yaml") or write_yaml(data)
-        return str(data or "").encode()
+from profiles_app.variables import path_text
+from profiles_app.yamlapi import YamlBody, YamlParser, YamlRenderer
 
 
 class ProfileAPIView(APIView):
     """JSON or YAML, in and out."""
 
-    parser_classes = (JSONParser, YamlParser)
+    parser_classes = (BoundedJSONParser, YamlParser)
     renderer_classes: tuple[type[BaseRenderer], ...] = (JSONRenderer, YamlRenderer)
 
     def answer(self, request: Request, profile: Profile) -> Response:
@@ -86,11 +44,15 @@ class ProfileAPIView(APIView):
 class ProfileListView(ProfileAPIView):
     """The names of all profiles; a new one."""
 
+    permission = "profiles_app.add_profile"
+
     renderer_classes = (JSONRenderer,)
 
+    @api_schema.LIST
     def get(self, request: Request) -> Response:
         return Response(list(Profile.objects.values_list("slug", flat=True)))
 
+    @api_schema.CREATE
     def post(self, request: Request) -> Response:
         author = author_of(request)
         if isinstance(request.data, YamlBody):
@@ -105,9 +67,17 @@ class ProfileListView(ProfileAPIView):
 class ProfileView(ProfileAPIView):
     """One profile, by its file stem. `version` in a body guards against lost changes."""
 
+    permission = {
+        "PUT": "profiles_app.change_profile",
+        "PATCH": "profiles_app.change_profile",
+        "DELETE": "profiles_app.delete_profile",
+    }
+
+    @api_schema.SHOW
     def get(self, request: Request, name: str) -> Response:
         return self.answer(request, get_profile(name))
 
+    @api_schema.REPLACE
     def put(self, request: Request, name: str) -> Response:
         get_profile(name)
         author = author_of(request)
@@ -115,6 +85,7 @@ class ProfileView(ProfileAPIView):
             return self.answer(request, save_yaml(request.data.text, slug=name, author=author))
         return self._save(request, name, from_json(request.data))
 
+    @api_schema.CHANGE
     def patch(self, request: Request, name: str) -> Response:
         if isinstance(request.data, YamlBody):
             msg = "PATCH takes JSON: only what changes. PUT takes the whole profile as YAML."
@@ -128,6 +99,7 @@ class ProfileView(ProfileAPIView):
                 document[key] = value
         return self._save(request, name, document, seen=profile.version)
 
+    @api_schema.DELETE
     def delete(self, request: Request, name: str) -> Response:
         delete_profile(get_profile(name), author=author_of(request))
         return Response(status=status.HTTP_204_NO_CONTENT)
@@ -136,8 +108,6 @@ class ProfileView(ProfileAPIView):
         self, request: Request, name: str, document: Document, *, seen: int | None = None
     ) -> Response:
         seen = dict(request.data).get("version", seen)
-        if seen is not None and (isinstance(seen, bool) or not isinstance(seen, int)):
-            raise ValidationError({"detail": "version: it is the number that GET gave."})
         author = author_of(request)
         profile = save_document(document, slug=name, author=author, seen=seen)
         return self.answer(request, profile)
@@ -146,6 +116,7 @@ class ProfileView(ProfileAPIView):
 class ProfileValidationView(APIView):
     """What is wrong with a profile here and now."""
 
+    @api_schema.VALIDATE
     def get(self, request: Request, name: str) -> Response:
         return Response(validate(get_profile(name)).as_json())
 
@@ -153,6 +124,7 @@ class ProfileValidationView(APIView):
 class ActiveProfileView(ProfileAPIView):
     """The profile that is active."""
 
+    @api_schema.ACTIVE
     def get(self, request: Request) -> Response:
         return self.answer(request, require_active_profile())
 
@@ -185,18 +157,20 @@ def from_json(data: object) -> Document:
     """Return a request's body as a document; `enabled_models` says which members count.
 
     Raises:
-        ValidationError: it is no object.
+        ValidationError: it is no object, or its `version` is no number.
+        ProfileInvalidError: `members` are none.
     """
     if not isinstance(data, Mapping):
         raise ValidationError({"detail": "A profile is a JSON object, or YAML."})
+    version = data.get("version")
+    if version is not None and (isinstance(version, bool) or not isinstance(version, int)):
+        raise ValidationError({"detail": "version: it is the number that GET gave."})
     document = dict(data)
-    members = document.pop("members", None)
-    if not isinstance(members, list):
+    if "members" not in document:
         return document
-    by_id: dict[str, Any] = {
-        member["model_id"]: dict(member)
-        for member in members
-        if isinstance(member, Mapping) and isinstance(member.get("model_id"), str)
+    members = _members(document.pop("members"))
+    by_id = {
+        member["model_id"]: dict(member) for member in members if isinstance(member, Mapping)
     }
     enabled = document.get("enabled_models", members)
     if isinstance(enabled, list):
@@ -204,3 +178,13 @@ def from_json(data: object) -> Document:
             by_id.get(item, item) if isinstance(item, str) else item for item in enabled
         ]
     return document
+
+
+def _members(data: object) -> list[Any]:
+    serializer = MemberSerializer(data=data, many=True)
+    if not serializer.is_valid():
+        found = problems_of(serializer.errors, ("members",))
+        raise ProfileInvalidError(
+            [Problem(None, path_text(path), text) for path, text in found]
+        )
+    return list(serializer.initial_data)

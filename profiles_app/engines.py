@@ -12,6 +12,7 @@ from django.dispatch import Signal
 
 from profiles_app.document import Document
 from profiles_app.extraargs import Problem
+from profiles_app.filepaths import misplaced_files
 
 EMBEDDED: Final = "embedded"
 
@@ -49,7 +50,7 @@ def unknown_settings(engine: str, values: Mapping[str, Any]) -> Iterator[Problem
 
 
 def engine_problems(document: Document) -> Iterator[tuple[Path, str]]:
-    """Yield where a profile's engine and its settings do not go together, and why."""
+    """Yield where a profile's settings do not go with its engine or the disk, and why."""
     engine: str = document["engine"]
     if why := no_such_engine(engine):
         yield ("engine",), why
@@ -59,7 +60,7 @@ def engine_problems(document: Document) -> Iterator[tuple[Path, str]]:
             path: Path = ("enabled_models", index, "run_settings")
             layers[path] = member.get("run_settings", {})
     for layer, values in layers.items():
-        for place, sentence in unknown_settings(engine, values):
+        for place, sentence in (*unknown_settings(engine, values), *misplaced_files(values)):
             yield (*layer, *steps(place)), sentence
 
 

@@ -7,7 +7,7 @@ the same. Source: common/arg.cpp of llama.cpp, build 11434, and the names of old
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final, TypeAlias
 
 MAX_EXTRA_ARGS: Final = 64
@@ -44,56 +44,84 @@ _SETTING_OF_FLAG = {
     }.items()
     for flag in flags.split()
 }
-# By their names, and by how such names are made: the next build has more of them.
-_REFUSED = {
+# By their names, and by how such names are made: the next build has more of them. The first
+# that fits counts.
+_NEVER = {
     "MAGI gives each server its model, name, address and key": (
-        r"-m|--model|-a|--alias|--host|--port|--reuse-port|--api-prefix|--api-key.*|--ssl-.*"
+        r"-m|--model|-a|--alias|--host|--port|--reuse-port|--api-prefix|--api-key.*|--ssl-.*|"
+        r"--config"
     ),
-    "it would read or write files": (
-        r"--.*-(file|dir|path)|--path|--config|-f|--file|-bf|-jf|-sysf|-spf|"
-        r"-lcs|-lcd|--lookup-cache-.*|--control-vector(-scaled)?|--prompt-cache|"
-        r"-ld|--logdir|-mv|--model-vocoder"
-    ),
-    "it would download files": (
-        r"-hf.*|--hf-.*|--.*-hf|-dr|--docker-repo|-mu|-mmu|--.*-url|"
+    "it would load another model": (
+        r"-hf|-hfr|--hf-repo|-hff|--hf-file|-dr|--docker-repo|-mu|--model-url|"
         r"--(?!spec-default).*-(default|spec)"
     ),
-    "it would run commands or open the network": (
-        r"--tools.*|-ag|-no-ag|--(no-)?agent|--.*mcp.*|--rpc"
-    ),
-    "it would let every client change the server": r"--props",
     "it would make a router of the server": r"--(no-)?models-.*",
     "it ends llama-server at once": (
         r"-h|--help|--usage|--version|--license|-cl|--cache-list|--list-devices|"
         r"--completion-bash"
     ),
 }
-_REFUSED_PATTERNS = {reason: re.compile(flags) for reason, flags in _REFUSED.items()}
+_UNLESS_ALLOWED = {
+    "it would read or write files": (
+        r"--.*-(file|dir|path)|--path|-f|--file|-bf|-jf|-sysf|-spf|"
+        r"-lcs|-lcd|--lookup-cache-.*|--control-vector(-scaled)?|--prompt-cache|"
+        r"-ld|--logdir|-mv|--model-vocoder"
+    ),
+    "it would download files": r"-hf.*|--hf-.*|--.*-hf|-mmu|--.*-url",
+    "it would run commands or open the network": (
+        r"--tools.*|-ag|-no-ag|--(no-)?agent|--.*mcp.*|--rpc"
+    ),
+    "it would let every client change the server": r"--props",
+}
+_NEVER_PATTERNS = {reason: re.compile(flags) for reason, flags in _NEVER.items()}
+_UNLESS_ALLOWED_PATTERNS = {r: re.compile(flags) for r, flags in _UNLESS_ALLOWED.items()}
+_HOW_TO_ALLOW = "Who runs MAGI may allow it: MAGI_ALLOWED_EXTRA_ARGS."
 
 
-def judge_extra_args(value: object) -> Iterator[Problem]:
-    """Yield the items that are not passed on, each with the reason."""
+def never_allowed(flags: Collection[str]) -> set[str]:
+    """Return those of `flags` that stay refused, whoever allows them."""
+    return {flag for flag in flags if _why_never(flag_name(flag))}
+
+
+def judge_extra_args(
+    value: object, *, allowed: Collection[str] = frozenset()
+) -> Iterator[Problem]:
+    """Yield the items that are not passed on, each with the reason.
+
+    Args:
+        allowed: flags that an administrator trusts those with who may edit profiles.
+    """
     if not isinstance(value, list) or len(value) > MAX_EXTRA_ARGS:
         yield "", f"Give a list of at most {MAX_EXTRA_ARGS} texts."
         return
     for index, item in enumerate(value):
-        if sentence := _why_not_passed_on(item, is_first=index == 0):
+        if sentence := _why_not_passed_on(item, allowed, is_first=index == 0):
             yield f"[{index}]", sentence
 
 
-def _why_not_passed_on(item: object, *, is_first: bool) -> str:
+def _why_not_passed_on(item: object, allowed: Collection[str], *, is_first: bool) -> str:
     if not isinstance(item, str) or len(item) > MAX_EXTRA_ARG_CHARS or UNPRINTABLE.search(item):
         return f"Give a text of at most {MAX_EXTRA_ARG_CHARS} characters, on one line."
     if not is_flag(item):
         return "A list of flags begins with a flag." if is_first else ""
     match = _FLAG_AND_VALUE.match(item)
     flag = flag_name(match[1] if match else item)
+    if why := _why_never(flag):
+        return why
+    if flag not in allowed and (reason := _reason(flag, _UNLESS_ALLOWED_PATTERNS)):
+        return f"{flag} is not passed on: {reason}. {_HOW_TO_ALLOW}"
+    return "Give a flag and its value as two items." if match else ""
+
+
+def _why_never(flag: str) -> str:
     if name := _SETTING_OF_FLAG.get(flag):
         return f"Set {name} instead of {flag}."
-    for reason, pattern in _REFUSED_PATTERNS.items():
-        if pattern.fullmatch(flag):
-            return f"{flag} is not passed on: {reason}."
-    return "Give a flag and its value as two items." if match else ""
+    reason = _reason(flag, _NEVER_PATTERNS)
+    return f"{flag} is not passed on: {reason}." if reason else ""
+
+
+def _reason(flag: str, patterns: Mapping[str, re.Pattern[str]]) -> str:
+    return next((reason for reason, flags in patterns.items() if flags.fullmatch(flag)), "")
 
 
 def is_flag(item: str) -> bool:

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from django.db import models
+from django.db import models, transaction
 
+from models_app import audit
+from models_app.audit_models import Action
 from profiles_app.document import changes, flat
 from profiles_app.errors import (
     Problem,
@@ -146,10 +148,12 @@ def write_file(profile: Profile, folder: Path, *, force: bool = False) -> Path:
 
     Raises:
         ProfileFileConflictError: the file was edited since it was last read.
+        ProfileFileError: it is a link that leads out of the folder.
         OSError: the folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{profile.slug}{SUFFIX}"  # a slug has no slash and no dot
+    _refuse_a_way_out(path)
     text = yaml_of(profile)
     if path.exists() and not force:
         try:
@@ -160,7 +164,9 @@ def write_file(profile: Profile, folder: Path, *, force: bool = False) -> Path:
             raise ProfileFileConflictError(profile.slug)
     _write_whole(path, text)
     hashed = text_hash(text)
-    Profile.objects.filter(pk=profile.pk).update(file_hash=hashed, yaml=text)
+    with transaction.atomic():
+        Profile.objects.filter(pk=profile.pk).update(file_hash=hashed, yaml=text)
+        audit.record(Action.EXPORT, profile, after={"file": path.name})
     profile.file_hash, profile.yaml = hashed, text
     return path
 
@@ -200,9 +206,11 @@ def read_text(path: Path) -> str:
     """Return the text of a profile file.
 
     Raises:
-        ProfileFileError: it is too large, no regular file, or not UTF-8.
+        ProfileFileError: it is too large, no regular file, not UTF-8, or a link that leads
+            out of its folder.
         OSError: it cannot be read.
     """
+    _refuse_a_way_out(path)
     if not path.is_file() and path.exists():
         raise _file_error(path, "is no regular file")
     with path.open("rb") as file:
@@ -214,6 +222,13 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise ProfileFileError(path.name, [Problem(line, "", "is not UTF-8")]) from error
+
+
+def _refuse_a_way_out(path: Path) -> None:
+    """Hold a link against its folder: of a ConfigMap, they lead to a folder beside them."""
+    folder = os.path.realpath(path.parent)
+    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(folder):
+        raise _file_error(path, "is a link that leads out of the folder of profiles")
 
 
 def _file_error(path: Path, message: str) -> ProfileFileError:

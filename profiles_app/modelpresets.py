@@ -9,8 +9,11 @@ from typing import Any
 
 from django.db import transaction
 
+from models_app import audit
+from models_app.audit_models import Action
 from models_app.gemma import TOKENIZER, is_weights
 from models_app.models import DiscoveredModel
+from models_app.roots import lies_in_scan_root
 from models_app.validation import shard_paths
 from profiles_app.errors import PresetNotFoundError
 from profiles_app.models import ModelPreset
@@ -54,13 +57,17 @@ def get_model(name: str) -> ModelPreset:
         raise PresetNotFoundError(name, names, kind="model preset") from error
 
 
+@transaction.atomic
 def delete_model(name: str) -> None:
     """Delete a model preset; its files stay. If it was the default, there is none then.
 
     Raises:
         PresetNotFoundError: there is no model preset of that name.
     """
-    get_model(name).delete()
+    preset = get_model(name)
+    before = {**values_of(preset), "is_default": preset.is_default}
+    audit.record(Action.DELETE, preset, before=before)
+    preset.delete()
 
 
 @transaction.atomic
@@ -73,7 +80,10 @@ def set_default_model(name: str) -> ModelPreset:
     # Of two that do this at once, the second waits, and sees what the first has done.
     list(ModelPreset.objects.select_for_update().order_by("pk"))
     preset = get_model(name)
-    ModelPreset.objects.filter(is_default=True).exclude(pk=preset.pk).update(is_default=False)
+    defaults = ModelPreset.objects.filter(is_default=True)
+    before = {"default": defaults.values_list("name", flat=True).first()}
+    audit.record_change(Action.UPDATE, preset, before, {"default": name})
+    defaults.exclude(pk=preset.pk).update(is_default=False)
     preset.is_default = True
     preset.save(update_fields=["is_default"])
     return preset
@@ -84,12 +94,18 @@ def values_of(preset: ModelPreset) -> dict[str, Any]:
     return {name: getattr(preset, name) for name in MODEL_FIELDS}
 
 
-def validate_model(preset: ModelPreset) -> list[str]:
+def validate_model(preset: ModelPreset, *, is_confined: bool = False) -> list[str]:
     """Return what is wrong with the preset's files on this machine; nothing if all is well.
 
     Whether weights (with all shards) and tokenizer are there and readable, and whether
     the weights are within 10 % of `size_gb`: of so many 10^9 bytes, or of so many 2^30.
+
+    Args:
+        is_confined: look at no file outside the scan roots, for somebody who may not know
+            which files there are.
     """
+    if is_confined and (outside := _outside_scan_roots(preset)):
+        return outside
     weights = os.path.expanduser(preset.weights)  # noqa: PTH111 - leaves an unknown ~user
     looked_at = [(p, *_look_at(p)) for p in shard_paths(DiscoveredModel(file_path=weights))]
     problems = [f"weights: {path} {problem}" for path, _, problem in looked_at if problem]
@@ -119,6 +135,14 @@ def detect_models() -> list[Detected]:
         _detected(model, presets)
         for model in DiscoveredModel.objects.filter(is_missing=False)
         if is_weights(model.filename) or not model.problem
+    ]
+
+
+def _outside_scan_roots(preset: ModelPreset) -> list[str]:
+    return [
+        f"{name}: {path} lies in no scan root, and is not looked at"
+        for name in ("weights", "tokenizer")
+        if (path := getattr(preset, name)) and not lies_in_scan_root(os.path.expanduser(path))  # noqa: PTH111 - as above
     ]
 
 

@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
+from models_app.audit_forms import delete_rows, save_form
 from profiles_app import modelpresets, presets
 from profiles_app.errors import Problem
 from profiles_app.models import ModelPreset, SamplingPreset
@@ -132,6 +133,21 @@ class SamplingPresetAdmin(admin.ModelAdmin[SamplingPreset]):
         is_used = obj is not None and bool(presets.used_by(obj))
         return super().has_delete_permission(request, obj) and not is_used
 
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: SamplingPreset,
+        form: forms.ModelForm[Any],
+        change: bool,  # noqa: FBT001 - Django's signature
+    ) -> None:
+        save_form(obj, form, is_new=not change)
+
+    def delete_model(self, request: HttpRequest, obj: SamplingPreset) -> None:
+        delete_rows(SamplingPreset.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[SamplingPreset]) -> None:
+        delete_rows(queryset)
+
 
 @admin.register(ModelPreset)
 class ModelPresetAdmin(admin.ModelAdmin[ModelPreset]):
@@ -168,7 +184,7 @@ class ModelPresetAdmin(admin.ModelAdmin[ModelPreset]):
     @admin.action(description="Validate selected model presets", permissions=["view"])
     def validate_selected(self, request: HttpRequest, queryset: QuerySet[ModelPreset]) -> None:
         for preset in queryset:
-            found = modelpresets.validate_model(preset)
+            found = modelpresets.validate_model(preset, is_confined=True)
             verdict = "; ".join(found) or "sound"
             level = messages.ERROR if found else messages.SUCCESS
             self.message_user(request, f"Validated {preset.name}: {verdict}.", level)
@@ -183,3 +199,18 @@ class ModelPresetAdmin(admin.ModelAdmin[ModelPreset]):
             return
         modelpresets.set_default_model(names[0])
         self.message_user(request, f"Default model: {names[0]}.", messages.SUCCESS)
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: ModelPreset,
+        form: forms.ModelForm[Any],
+        change: bool,  # noqa: FBT001 - Django's signature
+    ) -> None:
+        save_form(obj, form, is_new=not change)
+
+    def delete_model(self, request: HttpRequest, obj: ModelPreset) -> None:
+        delete_rows(ModelPreset.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[ModelPreset]) -> None:
+        delete_rows(queryset)

@@ -7,6 +7,9 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
+from models_app import audit
+from models_app.audit import Change
+from models_app.audit_models import Action
 from profiles_app import modelpresets
 from profiles_app.errors import (
     PresetExistsError,
@@ -79,7 +82,9 @@ def create_preset(name: str, **values: Any) -> SamplingPreset:
     names = _names()
     if there := name if name in names else twin_of(name, names):
         raise PresetExistsError(name, there)
-    return SamplingPreset.objects.create(name=name, **checked)
+    preset = SamplingPreset.objects.create(name=name, **checked)
+    audit.record(Action.CREATE, preset, after=values_of(preset))
+    return preset
 
 
 @transaction.atomic
@@ -90,13 +95,15 @@ def update_preset(name: str, **values: Any) -> SamplingPreset:
         PresetNotFoundError: there is no preset of that name.
         PresetInvalidError: a value is not one of a preset; lists them all.
     """
-    preset = get_preset(name)
+    preset = _locked(name)
     checked, problems = check_sampling(values)
     if problems:
         raise PresetInvalidError(problems, of=f"Preset '{name}' not changed")
+    before = values_of(preset)
     for column in values:
         setattr(preset, column, checked[column])
     preset.save(update_fields=list(values))
+    audit.record_change(Action.UPDATE, preset, before, values_of(preset))
     return preset
 
 
@@ -108,9 +115,10 @@ def delete_preset(name: str) -> None:
         PresetNotFoundError: there is no preset of that name.
         PresetInUseError: it is the preset of profiles, which would lose it.
     """
-    preset = get_preset(name)
+    preset = _locked(name)
     if profiles := used_by(preset):
         raise PresetInUseError(name, profiles)
+    audit.record(Action.DELETE, preset, before=values_of(preset))
     preset.delete()
 
 
@@ -149,10 +157,11 @@ def ensure_shipped_presets() -> list[str]:
     if SamplingPreset.objects.exists():
         return []
     shipped = read_preset_file(settings.BASE_DIR / SHIPPED_FILE).sampling
+    presets = [SamplingPreset(name=name, **values) for name, values in shipped.items()]
     # Two nodes may do this at the same time.
-    SamplingPreset.objects.bulk_create(
-        (SamplingPreset(name=name, **values) for name, values in shipped.items()),
-        ignore_conflicts=True,
+    SamplingPreset.objects.bulk_create(presets, ignore_conflicts=True)
+    audit.record_each(
+        Action.CREATE, [Change(preset, after=values_of(preset)) for preset in presets]
     )
     return list(shipped)
 
@@ -204,17 +213,26 @@ def _take_over(
         place = f"{table}.{name}"
         row = rows.get(name)
         if row is None:
-            kind._default_manager.create(name=name, **values)
+            row = kind._default_manager.create(name=name, **values)
+            audit.record(Action.IMPORT, row, after=values)
             imported.added.append(place)
             continue
         columns = [column for column, value in values.items() if getattr(row, column) != value]
+        before = {column: getattr(row, column) for column in columns}
         for column in columns:
             setattr(row, column, values[column])
+        audit.record_change(Action.IMPORT, row, before, {name: values[name] for name in before})
         if columns:
             row.save(update_fields=columns)
             imported.changed[place] = columns
         else:
             imported.unchanged.append(place)
+
+
+def _locked(name: str) -> SamplingPreset:
+    """Return a preset that nobody else changes until the transaction ends."""
+    SamplingPreset.objects.select_for_update().filter(name=name).first()
+    return get_preset(name)
 
 
 def _names() -> list[str]:

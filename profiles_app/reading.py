@@ -51,7 +51,7 @@ def read_profile(text: str, *, slug: str) -> Reading:
     if why_not:
         problems.append(_problem(read.lines, ("extends",), why_not))
     whole = merge(as_document(parent), own) if parent else own
-    serializer = ProfileSerializer(data=whole)
+    serializer = ProfileSerializer(data=whole, context={"is_yaml": True})
     if not serializer.is_valid():
         known = {problem.path for problem in problems}
         for path, message in problems_of(serializer.errors):

@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.conf import settings as django_settings
+
 from models_app.memory import MemoryEstimate
 from models_app.models import DiscoveredModel, ModelKind
 from models_app.rows import CTX_SIZE, estimate_row, file_bytes
@@ -51,6 +53,7 @@ def settings_of_all(
             ],
             model_context=model.context_length,
             cores=cores,
+            allowed_args=django_settings.MAGI_ALLOWED_EXTRA_ARGS,
         )
         for model in models
     }

@@ -6,8 +6,9 @@ and bounds: `llama-server --help` and common/arg.cpp of llama.cpp, build 11434.
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
 
 from models_app.memory import CACHE_TYPES
@@ -167,11 +168,16 @@ FIELDS: Final = {
 _SWITCHES = ("flash_attn", "jinja")  # YAML makes truth values of their on and off
 
 
-def check(values: object) -> tuple[dict[str, Any], list[Problem]]:
+def check(
+    values: object, *, allowed_args: Collection[str] = frozenset()
+) -> tuple[dict[str, Any], list[Problem]]:
     """Return the values of one layer that can be used, and all that is wrong with the rest.
 
     Null is a value: it takes off what a layer below says. Files are not looked for: they
     may be on another machine.
+
+    Args:
+        allowed_args: flags of `extra_args` that are refused otherwise.
     """
     if not isinstance(values, Mapping):
         return {}, [("", "Run settings are a mapping of names to values.")]
@@ -183,7 +189,10 @@ def check(values: object) -> tuple[dict[str, Any], list[Problem]]:
             continue
         if name in _SWITCHES and isinstance(value, bool):
             value = "on" if value else "off"  # noqa: PLW2901 - what was meant
-        found = [] if value is None else list(FIELDS[name].judge(value))
+        judge = FIELDS[name].judge
+        if name == "extra_args":
+            judge = partial(judge_extra_args, allowed=allowed_args)
+        found = [] if value is None else list(judge(value))
         problems += [(f"{name}{place}", sentence) for place, sentence in found]
         if not found:
             given[name] = value
@@ -221,7 +230,11 @@ def _shown(key: object) -> str:
 
 
 def resolve(
-    layers: Sequence[tuple[str, Mapping[str, Any]]], *, model_context: int | None, cores: int
+    layers: Sequence[tuple[str, Mapping[str, Any]]],
+    *,
+    model_context: int | None,
+    cores: int,
+    allowed_args: Collection[str] = frozenset(),
 ) -> dict[str, Setting]:
     """Return every setting, as the last of the named `layers` that says it has it.
 
@@ -236,7 +249,7 @@ def resolve(
     """
     settings = {name: Setting(field.base, MAGI) for name, field in FIELDS.items()}
     for origin, values in layers:
-        given, problems = check(values)
+        given, problems = check(values, allowed_args=allowed_args)
         for place, sentence in problems:
             name = re.split(r"[.\[]", place)[0]
             if name in FIELDS:

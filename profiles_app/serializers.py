@@ -6,8 +6,6 @@ The defaults are the guide's, and for what that does not have the database's.
 import copy
 import difflib
 import functools
-import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +14,23 @@ from rest_framework import serializers
 from rest_framework.settings import api_settings
 
 from models_app.models import Tier
-from profiles_app.aliases import MAX_ALIASES, alias_problem, clashes
+from profiles_app.aliases import MAX_ALIASES, clashes
 from profiles_app.document import Document
+from profiles_app.fields import (
+    AliasField,
+    EngineField,
+    FiniteFloatField,
+    ModelIdField,
+    NameField,
+    OneOfField,
+    RunSettingsField,
+    ScoreLimitField,
+    SecondsLimitField,
+    TextField,
+    TruthField,
+    WholeNumberField,
+    is_text,
+)
 from profiles_app.models import (
     MAX_REPLICAS,
     Classifier,
@@ -26,90 +39,15 @@ from profiles_app.models import (
     Start,
     Strategy,
 )
-from profiles_app.runsettings import check
 
 MAX_INTEGER = 2**31 - 1  # what a PositiveIntegerField holds
 MAX_MODELS = 1000
-NO_LIMIT = {math.inf, "inf", ".inf"}
-# Nothing that forges a line of a log, a path, or a name on a screen.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 DEFAULT_TIERS: tuple[dict[str, Any], ...] = (
     {"name": Tier.FAST, "max_score": 3.0, "expected_time_seconds": 2},
     {"name": Tier.BALANCED, "max_score": 7.0, "expected_time_seconds": 5},
     {"name": Tier.POWERFUL, "max_score": None, "expected_time_seconds": 15},
 )
-
-
-class FiniteFloatField(serializers.FloatField):
-    """A number: neither NaN, which passes every bound, nor infinite, nor a truth value."""
-
-    def to_internal_value(self, data: Any) -> float:
-        if isinstance(data, bool):
-            self.fail("invalid")
-        value = float(super().to_internal_value(data))
-        if not math.isfinite(value):
-            self.fail("invalid")
-        return value
-
-
-class ScoreLimitField(FiniteFloatField):
-    """A score, or no limit: `.inf` in YAML, null in JSON."""
-
-    def run_validation(self, data: Any = serializers.empty) -> Any:
-        return super().run_validation(_null_if_no_limit(data))
-
-
-class WholeNumberField(serializers.IntegerField):
-    def to_internal_value(self, data: Any) -> int:
-        if isinstance(data, bool):
-            self.fail("invalid")
-        return super().to_internal_value(data)
-
-
-class SecondsLimitField(WholeNumberField):
-    """A time, or no limit: `.inf` in YAML, null in JSON."""
-
-    def run_validation(self, data: Any = serializers.empty) -> Any:
-        return super().run_validation(_null_if_no_limit(data))
-
-
-class OneOfField(serializers.ChoiceField):
-    """One of a few words; who writes another is told which."""
-
-    def __init__(self, words: Sequence[str], **options: Any) -> None:
-        message = f'"{{input}}" is not a valid choice. Use one of: {", ".join(words)}.'
-        super().__init__(words, error_messages={"invalid_choice": message}, **options)
-
-
-class TextField(serializers.CharField):
-    """Text that can be shown, in several lines if `is_long`."""
-
-    def __init__(self, *, is_long: bool = False, **options: Any) -> None:
-        super().__init__(**options)
-        self.is_long = is_long
-
-    def to_internal_value(self, data: Any) -> str:
-        text = super().to_internal_value(data)
-        if _UNPRINTABLE.search(
-            text.replace("\n", "").replace("\t", "") if self.is_long else text
-        ):
-            msg = "It has control characters."
-            raise serializers.ValidationError(msg)
-        return text
-
-
-class RunSettingsField(serializers.JSONField):
-    """llama-server's settings, only those that somebody set; runsettings.py knows them."""
-
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
-        cleaned, problems = check({} if data is None else data)
-        if problems:
-            by_path: dict[str, list[str]] = {}
-            for path, text in problems:
-                by_path.setdefault(path or api_settings.NON_FIELD_ERRORS_KEY, []).append(text)
-            raise serializers.ValidationError(by_path)
-        return cleaned
 
 
 class StrictSerializer(serializers.Serializer[Any]):
@@ -144,68 +82,42 @@ def _unknown(key: str, known: Mapping[str, Any]) -> list[str]:
 
 
 class TierRuleSerializer(StrictSerializer):
-    name = OneOfField(Tier.values)
+    name = OneOfField(Tier)
     max_score = ScoreLimitField(allow_null=True, default=None, min_value=0, max_value=1e9)
     expected_time_seconds = FiniteFloatField(default=5, min_value=0, max_value=1e9)
     description = TextField(default="", allow_blank=True, max_length=200)
 
 
-class EngineField(serializers.SlugField):
-    """The name of a llama-server, never its path; empty or null for the default."""
-
-    default_error_messages = {
-        "invalid": "Give a name of LLAMA_SERVER_BUILDS, or `embedded`; a path is no name."
-    }
-
-    def __init__(self) -> None:
-        super().__init__(max_length=64, allow_blank=True, allow_null=True, default="")
-
-    def run_validation(self, data: Any = serializers.empty) -> str:
-        return super().run_validation(data) or ""
-
-
 class TwoStageSerializer(StrictSerializer):
-    enabled = serializers.BooleanField(default=False)
-    stage1_tier = OneOfField(Tier.values, default=Tier.BALANCED.value)
-    stage2_tier = OneOfField(Tier.values, default=Tier.POWERFUL.value)
+    enabled = TruthField(default=False)
+    stage1_tier = OneOfField(Tier, default=Tier.BALANCED.value)
+    stage2_tier = OneOfField(Tier, default=Tier.POWERFUL.value)
     stage1_max_tokens = WholeNumberField(default=500, min_value=1, max_value=MAX_INTEGER)
 
 
 class LoadBalancingSerializer(StrictSerializer):
-    enabled = serializers.BooleanField(default=True)
-    strategy = OneOfField(Strategy.values, default=Strategy.ROUND_ROBIN.value)
+    enabled = TruthField(default=True)
+    strategy = OneOfField(Strategy, default=Strategy.ROUND_ROBIN.value)
     health_check_interval = WholeNumberField(
         default=30, min_value=1, max_value=MAX_INTEGER, help_text="Seconds."
     )
-
-
-class ModelIdField(TextField):
-    """The id of a model; empty or null for none."""
-
-    def __init__(self) -> None:
-        super().__init__(max_length=200, allow_blank=True, allow_null=True, default="")
-
-    def run_validation(self, data: Any = serializers.empty) -> str:
-        return super().run_validation(data) or ""
 
 
 class RoutingSerializer(StrictSerializer):
     cold_wait_seconds = SecondsLimitField(
         default=30, allow_null=True, min_value=0, max_value=86_400
     )
-    classifier = OneOfField(Classifier.values, default=Classifier.AUTO.value)
+    classifier = OneOfField(Classifier, default=Classifier.AUTO.value)
     classifier_model = ModelIdField()
 
 
 class LifecycleSerializer(StrictSerializer):
-    start = OneOfField(Start.values, default=Start.ACTIVATION.value)
+    start = OneOfField(Start, default=Start.ACTIVATION.value)
     idle_ttl_seconds = WholeNumberField(
         default=None, allow_null=True, min_value=1, max_value=MAX_INTEGER
     )
     drain_seconds = WholeNumberField(default=30, min_value=0, max_value=86_400)
-    restart_policy = OneOfField(
-        RestartPolicy.values, default=RestartPolicy.UNLESS_STOPPED.value
-    )
+    restart_policy = OneOfField(RestartPolicy, default=RestartPolicy.UNLESS_STOPPED.value)
 
 
 class QueueSerializer(StrictSerializer):
@@ -217,28 +129,20 @@ class MemorySerializer(StrictSerializer):
     budget_mib = WholeNumberField(
         default=None, allow_null=True, min_value=1, max_value=MAX_INTEGER
     )
-    eviction = OneOfField(Eviction.values, default=Eviction.NEVER.value)
-
-
-class AliasField(TextField):
-    def to_internal_value(self, data: Any) -> str:
-        alias = super().to_internal_value(data)
-        if why := alias_problem(alias):
-            raise serializers.ValidationError(why)
-        return alias
+    eviction = OneOfField(Eviction, default=Eviction.NEVER.value)
 
 
 class MemberSerializer(StrictSerializer):
     """A model of a profile: its id alone, or a mapping."""
 
     model_id = TextField(max_length=200)
-    tier = OneOfField(Tier.values, allow_null=True, default=None)
+    tier = OneOfField(Tier, allow_null=True, default=None)
     replicas = WholeNumberField(default=1, min_value=1, max_value=MAX_REPLICAS)
     aliases = serializers.ListField(child=AliasField(), default=list, max_length=MAX_ALIASES)
     run_settings = RunSettingsField(default=dict)
 
     def to_internal_value(self, data: Any) -> Any:
-        if isinstance(data, str | int | float) and not isinstance(data, bool):
+        if is_text(self, data):
             data = {"model_id": str(data)}
         values = super().to_internal_value(data)
         plain: dict[str, Any] = {
@@ -255,16 +159,18 @@ class ProfileSerializer(StrictSerializer):
 
     name = TextField(max_length=100)
     description = TextField(default="", allow_blank=True, max_length=5000, is_long=True)
-    extends = serializers.SlugField(max_length=100, allow_null=True, default=None)
+    extends = NameField(max_length=100, allow_null=True, default=None)
     enabled_models = MemberSerializer(many=True, default=list)
-    tier_config = TierRuleSerializer(many=True, default=None, allow_null=True)
+    tier_config: serializers.ListSerializer[Any] = serializers.ListSerializer(
+        child=TierRuleSerializer(), default=None, allow_null=True
+    )
     two_stage = TwoStageSerializer(default=None, allow_null=True)
     load_balancing = LoadBalancingSerializer(default=None, allow_null=True)
     routing = RoutingSerializer(default=None, allow_null=True)
     lifecycle = LifecycleSerializer(default=None, allow_null=True)
     queue = QueueSerializer(default=None, allow_null=True)
     memory = MemorySerializer(default=None, allow_null=True)
-    preset = serializers.SlugField(max_length=64, allow_null=True, default=None)
+    preset = NameField(max_length=64, allow_null=True, default=None)
     engine = EngineField()
     run_settings = RunSettingsField(default=dict)
 
@@ -344,10 +250,6 @@ def _refuse_clashes(value: Sequence[Any], members: Mapping[str, Any]) -> None:
         found[place].setdefault("aliases", []).append(sentence)
     if any(found):
         raise serializers.ValidationError(found)
-
-
-def _null_if_no_limit(data: Any) -> Any:
-    return None if isinstance(data, float | str) and data in NO_LIMIT else data
 
 
 def _filled(serializer: serializers.Serializer[Any], values: Mapping[str, Any]) -> Document:

@@ -14,6 +14,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.utils.text import slugify
 
+from models_app import audit
+from models_app.audit_models import Action
 from models_app.events import PROFILE, publish
 from profiles_app.document import Document, changes, flat, written
 from profiles_app.engines import engine_problems
@@ -78,11 +80,14 @@ def profile_to_load() -> Profile:
 
 
 @transaction.atomic
-def make_active(profile: Profile) -> None:
+def make_active(profile: Profile, *, author: str = "") -> None:
     """Make `profile` the one active profile."""
-    others = Profile.objects.filter(is_active=True).exclude(pk=profile.pk)
-    others.update(is_active=False)
+    active = Profile.objects.select_for_update().filter(is_active=True)
+    before = {"active": active.values_list("slug", flat=True).first()}
+    Profile.objects.filter(is_active=True).exclude(pk=profile.pk).update(is_active=False)
     Profile.objects.filter(pk=profile.pk).update(is_active=True)
+    after = {"active": profile.slug}
+    audit.record_change(Action.ACTIVATE, profile, before, after, who=author)
     profile.is_active = True
     _tell(profile.slug)
 
@@ -125,7 +130,8 @@ def save_yaml(
     if is_new and profile is not None:
         raise ProfileExistsError(slug)
     reading = read_profile(text, slug=slug)
-    return _store(profile or Profile(slug=slug), reading, author=author, is_file=is_file)
+    action = Action.IMPORT if is_file else Action.UPDATE
+    return _store(profile or Profile(slug=slug), reading, author=author, action=action)
 
 
 @transaction.atomic
@@ -223,7 +229,7 @@ def roll_back(slug: str, number: int, *, author: str = "") -> Profile:
     profile = _lock(slug, None) or Profile(slug=slug)
     summary = f"rolled back to version {number}"
     reading = read_profile(version.yaml, slug=slug)
-    return _store(profile, reading, author=author, summary=summary)
+    return _store(profile, reading, author=author, summary=summary, action=Action.ROLLBACK)
 
 
 @transaction.atomic
@@ -242,6 +248,7 @@ def delete_profile(profile: Profile, *, author: str = "") -> None:
             f"Profile '{locked.slug}' is extended by {', '.join(children)}. Change them first."
         )
         raise ProfileInUseError(msg)
+    audit.record(Action.DELETE, locked, before=as_document(locked), who=author)
     _keep_version(locked, "deleted", author)
     locked.delete()
     _tell(locked.slug)
@@ -309,11 +316,15 @@ def _store(
     *,
     author: str,
     summary: str = "",
-    is_file: bool = False,
+    action: Action = Action.UPDATE,
     before: Document | None = None,
 ) -> Profile:
-    """Write what a text comes to, and a version of it; those who extend it follow."""
-    text = reading.text
+    """Write what a text comes to, and a version of it; those who extend it follow.
+
+    Args:
+        action: how the audit calls it; an import is of the profile's file.
+    """
+    text, is_file = reading.text, action == Action.IMPORT
     if before is None:
         before = as_document(profile) if profile.pk else {}
     changed = changes(before, reading.document) if before else []
@@ -330,7 +341,15 @@ def _store(
         raise ProfileExistsError(profile.slug) from error
     if not before:
         summary = summary or "created"
+    seen = profile.version
     _keep_version(profile, "; ".join(filter(None, [summary, *changed])) or "text only", author)
+    audit.record(
+        action if before or action != Action.UPDATE else Action.CREATE,
+        profile,
+        before={**before, "version": seen} if before else None,
+        after={**reading.document, "version": profile.version},
+        who=author,
+    )
     _tell(profile.slug)
     for child in profile.children.exclude(yaml=""):
         _follow(child, profile.slug, author)

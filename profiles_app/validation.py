@@ -9,6 +9,7 @@ from models_app.models import DiscoveredModel, ModelKind
 from profiles_app.document import Document
 from profiles_app.engines import no_such_engine, steps, unknown_settings
 from profiles_app.errors import Problem, ProfileInvalidError
+from profiles_app.filepaths import misplaced_files
 from profiles_app.models import Classifier, Profile, SamplingPreset
 from profiles_app.reading import line_of
 from profiles_app.resolution import memory_mib, settings_of_all
@@ -220,7 +221,7 @@ class _Check:
         for index, member in enumerate(self.members):
             settings = self.settings.get(member["model_id"], {})
             said = {key: each.value for key, each in settings.items() if each.origin != MAGI}
-            for place, sentence in unknown_settings(name, said):
+            for place, sentence in (*unknown_settings(name, said), *misplaced_files(said)):
                 where = steps(place)
                 origin = settings[str(where[0])].origin
                 found[_unknown_setting(index, origin, where, sentence)] = None

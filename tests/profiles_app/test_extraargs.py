@@ -2,7 +2,7 @@
 
 import pytest
 
-from profiles_app.extraargs import judge_extra_args
+from profiles_app.extraargs import judge_extra_args, never_allowed
 from profiles_app.runsettings import FIELDS
 
 
@@ -120,3 +120,30 @@ def test_every_item_is_judged() -> None:
     places = [place for place, _ in judge_extra_args(["--escape", "--port", "1", "--rpc"])]
 
     assert places == ["[1]", "[3]"]
+
+
+@pytest.mark.parametrize("flag", ["--slot-save-path", "--rpc", "--tools", "--props", "-mmu"])
+def test_an_administrator_may_allow_a_flag_and_that_one_alone(flag: str) -> None:
+    (refused,) = sentences(flag)
+    allowed = list(judge_extra_args([flag, "x", "--log-file", "y"], allowed={flag}))
+
+    assert refused.endswith("Who runs MAGI may allow it: MAGI_ALLOWED_EXTRA_ARGS.")
+    assert [place for place, _ in allowed] == ["[2]"]
+
+
+NEVER = [
+    "-m", "--model", "-a", "--host", "--port", "--api-key", "--api-key-file", "--api-prefix",
+    "--ssl-key-file", "--config", "-hf", "--model-url", "--embd-gemma-default", "--models-dir",
+    "--help", "--version", "--ctx-size", "-ngl", "--lora",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("flag", NEVER)
+def test_what_magi_sets_and_what_ends_a_server_nobody_allows(flag: str) -> None:
+    assert never_allowed([flag, "--rpc"]) == {flag}
+    assert list(judge_extra_args([flag], allowed={flag}))
+
+
+def test_an_allowed_flag_has_one_spelling_for_underscores() -> None:
+    assert not list(judge_extra_args(["--slot_save_path", "/x"], allowed={"--slot-save-path"}))
+    assert never_allowed(["--api_key"]) == {"--api_key"}

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from models_app.models import DiscoveredModel
+from models_app.models import DiscoveredModel, ScanRoot
 from profiles_app import modelpresets, presets
 from profiles_app.errors import (
     PresetExistsError,
@@ -385,11 +385,12 @@ def test_a_model_preset_is_held_against_the_same_rules(
 def test_model_presets_are_validated_and_made_the_default(
     admin_client: Client, tmp_path: Path
 ) -> None:
-    preset = gemma_pair(tmp_path, tokenizer="/gone.spm")
+    ScanRoot.objects.create(path=str(tmp_path))
+    preset = gemma_pair(tmp_path, tokenizer=str(tmp_path / "gone.spm"))
     page = reverse("admin:profiles_app_modelpreset_changelist")
 
     for action, said in (
-        ("validate_selected", "tokenizer: /gone.spm is not there"),
+        ("validate_selected", "gone.spm is not there"),
         ("make_default", "Default model: gemma2-2b-it."),
     ):
         chosen = {"action": action, "_selected_action": [preset.pk]}
