@@ -12,7 +12,7 @@ from profiles_app.admin import ProfileAdmin
 from profiles_app.errors import ProfilesError
 from profiles_app.models import Profile
 from profiles_app.validation import validate
-from servers_app import node_admin, request_admin, server_admin, services  # noqa: F401 - to register
+from servers_app import apikey_admin, node_admin, request_admin, server_admin, services  # noqa: F401 - to register
 from servers_app.errors import EngineError, ServersError
 from servers_app.planning import explained, make_plan
 

@@ -1,6 +1,9 @@
 """Errors raised by servers_app.
 
 ServersError
+├── ApiKeyError                what is said of a key cannot be done
+│   ├── ApiKeyInvalidError     a key cannot be made so
+│   └── ApiKeyNotFoundError    there is no such key, or it is revoked already
 ├── EngineError                no llama-server that can be run
 ├── LaunchError                a process was not started
 ├── NoFreePortError            every port of the range is in use
@@ -10,6 +13,18 @@ ServersError
 
 class ServersError(Exception):
     """Base class of every error this app raises on purpose."""
+
+
+class ApiKeyError(ServersError):
+    """Base class of the errors of API keys."""
+
+
+class ApiKeyInvalidError(ApiKeyError):
+    """A key cannot be made as it was asked for; the message says what is accepted."""
+
+
+class ApiKeyNotFoundError(ApiKeyError):
+    """No key that could be revoked goes by that name or prefix."""
 
 
 class EngineError(ServersError):

@@ -13,8 +13,6 @@ from typing import Any
 
 from django.utils import timezone
 
-from models_app.errors import NoWorkerError
-from models_app.queue import require_worker
 from servers_app import logs
 from servers_app.figures import name_of, span, title_of
 from servers_app.keys import server_key
@@ -85,21 +83,6 @@ def wait_for(
 ) -> list[Server]:
     """Return the servers as they are when none is PENDING, or when the time is over."""
     return deque(watch(server_ids, outcome_of, seconds=seconds), maxlen=1).pop()
-
-
-def without_worker(nodes: Collection[str]) -> dict[str, NoWorkerError]:
-    """Return those of `nodes` where nobody would do what is queued; a second for each.
-
-    Raises:
-        QueueUnavailableError: the broker cannot be reached.
-    """
-    away = {}
-    for node in nodes:
-        try:
-            require_worker(node)
-        except NoWorkerError as error:
-            away[node] = error
-    return away
 
 
 # -- what is told of it

@@ -242,7 +242,8 @@ def _become(command: list[str], keeper_pid: int, failed: int) -> NoReturn:
             with suppress(OSError):  # SIGKILL and SIGSTOP
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.execvp(command[0], command)  # noqa: S606 - a shell is what it must not be
+        # A shell is what it must not be.
+        os.execvp(command[0], command)  # noqa: S606  # nosec B606
     except OSError as error:
         os.write(failed, str(error.errno).encode())
     finally:

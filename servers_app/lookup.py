@@ -1,18 +1,14 @@
 """Find a model and its server by what people call them."""
 
-import difflib
-
 from django.conf import settings
 
+from models_app import lookup
+from models_app.lookup import find_model
 from models_app.models import DiscoveredModel
 from servers_app.models import RUNNING, Server
 from servers_app.planning import node_of
 
-MAX_NAMED = 10
-
-
-def find_model(model_id: str) -> DiscoveredModel | None:
-    return DiscoveredModel.objects.select_related("root").filter(model_id=model_id).first()
+__all__ = ["find_model", "find_server", "is_here", "never_started", "unknown"]
 
 
 def find_server(model: DiscoveredModel, replica: int) -> Server | None:
@@ -28,14 +24,7 @@ def find_server(model: DiscoveredModel, replica: int) -> Server | None:
 
 def unknown(model_id: str) -> str:
     """Return a sentence that says what there is instead of a model that is not here."""
-    ids = list(DiscoveredModel.objects.values_list("model_id", flat=True))
-    if not ids:
-        return f"Model not found: {model_id}. No model is registered yet."
-    if len(ids) <= MAX_NAMED:
-        return f"Model not found: {model_id}. Available: {', '.join(ids)}."
-    close = difflib.get_close_matches(model_id, ids, n=MAX_NAMED, cutoff=0.4)
-    like_it = f" Similar: {', '.join(close)}." if close else ""
-    return f"Model not found: {model_id}, among {len(ids)}.{like_it}"
+    return str(lookup.unknown(model_id))
 
 
 def never_started(model: DiscoveredModel, replica: int) -> str:

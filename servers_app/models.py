@@ -7,6 +7,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from models_app.models import DiscoveredModel
+from servers_app.apikey_models import ApiKey  # noqa: F401 - for Django
 from servers_app.request_models import RequestRecord, UsageMinute  # noqa: F401 - for Django
 
 SILENCE = timedelta(seconds=20)  # a node says every five that it is there

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import CancelledError, Future
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -13,27 +14,17 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from profiles_app.serializers import StrictSerializer
-from servers_app.gateway.current import Queried, current
+from servers_app import query_schema
+from servers_app.apikey_models import ApiKey
+from servers_app.gateway.access import Caller, user_id
+from servers_app.gateway.current import CLIENT_GONE, Queried, current
 from servers_app.gateway.errors import GatewayError
-from servers_app.gateway.query import MODES, Query
+from servers_app.gateway.query import Query
 from servers_app.gateway.sse import event_of
+from servers_app.query_schema import QuerySerializer
 
 TIMEOUT_S: Final = 1800.0  # the gateway's own timeouts are shorter, but for a slow model
-MAX_QUERY_CHARS: Final = 2**20
-
-
-class QuerySerializer(StrictSerializer):
-    query = serializers.CharField(max_length=MAX_QUERY_CHARS, trim_whitespace=False)
-    mode = serializers.ChoiceField(MODES, default="auto")
-    max_tokens = serializers.IntegerField(
-        min_value=1, max_value=2**31 - 1, allow_null=True, default=None
-    )
-    temperature = serializers.FloatField(
-        min_value=0, max_value=10, allow_null=True, default=None
-    )
-    preset = serializers.CharField(max_length=64, allow_null=True, default=None)
-    stream = serializers.BooleanField(default=False)
+CLIENT_CLOSED_REQUEST: Final = 499  # as nginx's log has it
 
 
 class QueryView(APIView):
@@ -43,6 +34,10 @@ class QueryView(APIView):
     `thinking` and `delta` with its text, and `done` with the whole; or `error`.
     """
 
+    scope = "infer"
+    permission = "servers_app.infer"
+
+    @query_schema.QUERY
     def post(self, request: Request) -> HttpResponseBase:
         asked = QuerySerializer(data=request.data)
         if not asked.is_valid():
@@ -50,22 +45,26 @@ class QueryView(APIView):
         values: dict[str, Any] = dict(asked.validated_data)
         is_stream = values.pop("stream")
         query = Query(values.pop("query"), **values)
-        running = current()
+        caller, running = _caller(request), current()
         if running is None:
             message = "No gateway runs in this process. Ask the web server of MAGI."
             raise _failure(message, status.HTTP_503_SERVICE_UNAVAILABLE)
         if is_stream:
             response = StreamingHttpResponse(
-                _events(running.gateway, query), content_type="text/event-stream"
+                _events(running.gateway, query, caller), content_type="text/event-stream"
             )
             response["Cache-Control"] = "no-cache"
             response["X-Accel-Buffering"] = "no"
             return response
         answering = asyncio.run_coroutine_threadsafe(
-            _whole(running.gateway, query), running.loop
+            _whole(running.gateway, query, caller), running.loop
         )
+        if (gone := _client_gone(request)) is not None:
+            gone.add_done_callback(lambda _gone: answering.cancel())
         try:
             return Response(answering.result(TIMEOUT_S))
+        except CancelledError:
+            return Response(status=CLIENT_CLOSED_REQUEST)  # to nobody
         except GatewayError as error:
             raise _failure(error.message, error.status, error.retry_after) from error
         except TimeoutError as error:
@@ -75,18 +74,34 @@ class QueryView(APIView):
             answering.cancel()  # nothing, if it is done
 
 
-async def _whole(gateway: Queried, query: Query) -> dict[str, Any]:
+def _client_gone(request: Request) -> "Future[None] | None":
+    scope: Mapping[str, Any] = getattr(request, "scope", {})  # none behind WSGI
+    return scope.get(CLIENT_GONE)
+
+
+def _caller(request: Request) -> Caller:
+    """Return who asks, as the gateway has it, and which models may answer."""
+    if isinstance(request.auth, ApiKey):
+        return Caller(request.auth.prefix, frozenset(request.auth.model_ids))
+    if username := request.user.get_username():
+        return Caller(user_id(username))
+    return Caller(request.META.get("REMOTE_ADDR", ""))
+
+
+async def _whole(gateway: Queried, query: Query, caller: Caller) -> dict[str, Any]:
     told: dict[str, Any] = {}
-    async with aclosing(gateway.query(query)) as events:
+    asked = gateway.query(query, key=caller.id, model_ids=caller.model_ids)
+    async with aclosing(asked) as events:
         async for event in events:
             told = event.data
     return told
 
 
-async def _events(gateway: Queried, query: Query) -> AsyncIterator[bytes]:
+async def _events(gateway: Queried, query: Query, caller: Caller) -> AsyncIterator[bytes]:
     """Give the events as they come. It runs in the loop that serves the request."""
+    asked = gateway.query(query, key=caller.id, model_ids=caller.model_ids)
     try:
-        async with aclosing(gateway.query(query)) as events:
+        async with aclosing(asked) as events:
             async for event in events:
                 yield event_of(event.data, name=event.name)
     except GatewayError as error:

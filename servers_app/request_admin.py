@@ -1,12 +1,12 @@
 """The request log and the sums of usage in the admin: read, and its requests labelled."""
 
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten_fieldsets
 from django.core.paginator import Paginator
-from django.db.models import Q, QuerySet
+from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -16,12 +16,16 @@ from django.utils.safestring import SafeString
 
 from models_app.models import Tier
 from servers_app import requests
+from servers_app.apikey_models import ApiKey
 from servers_app.complexity.scores import Score
 from servers_app.complexity.scoring import explain
 from servers_app.figures import span
+from servers_app.gateway.access import user_id
 from servers_app.models import Server
 from servers_app.node_admin import ShownAdmin
 from servers_app.request_models import RequestOutcome, RequestRecord, UsageMinute
+
+M = TypeVar("M", bound=Model)
 
 LISTED = 10_000  # of those that are found, the newest: nobody turns more pages
 PATHS = (
@@ -47,7 +51,25 @@ class NewestPaginator(Paginator[Any]):
 
     @cached_property
     def count(self) -> int:
-        return cast("QuerySet[Any]", self.object_list)[:LISTED].count()
+        # Of the rows alone: an annotation would be worked out for each.
+        return cast("QuerySet[Any]", self.object_list).values("pk")[:LISTED].count()
+
+
+class AskedAdmin(ShownAdmin[M]):
+    """Rows whose `key` says who asked."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[M]:
+        key = ApiKey.objects.order_by().filter(prefix=OuterRef("key"))
+        named = (
+            super().get_queryset(request).annotate(key_name=Subquery(key.values("name")[:1]))
+        )
+        return cast("QuerySet[M]", named)
+
+    @admin.display(description="Asked by")
+    def asker(self, obj: M) -> str:
+        """The name of a key and what it begins with, or else a user or an address."""
+        key, name = getattr(obj, "key", ""), getattr(obj, "key_name", None)
+        return format_html('<span title="{}">{}</span>', key, name) if name else key or "-"
 
 
 class ModelFilter(admin.SimpleListFilter):
@@ -92,7 +114,7 @@ class LabelFilter(admin.SimpleListFilter):
 
 
 @admin.register(RequestRecord)
-class RequestAdmin(ShownAdmin[RequestRecord]):
+class RequestAdmin(AskedAdmin[RequestRecord]):
     """What became of each request. People say which tier should have answered, and no more."""
 
     list_display = (
@@ -106,7 +128,7 @@ class RequestAdmin(ShownAdmin[RequestRecord]):
         "queued",
         "first_byte",
         "total",
-        "key",
+        "asker",
         "path",
     )
     list_filter = ("at", "outcome", "tier", LabelFilter, ModelFilter, PathFilter)
@@ -114,7 +136,7 @@ class RequestAdmin(ShownAdmin[RequestRecord]):
     list_max_show_all = 0
     paginator = NewestPaginator
     search_fields = ("request_id", "key")
-    search_help_text = "The whole id of a request or of an API key."
+    search_help_text = "The whole id of a request, or the name or the prefix of an API key."
     actions = ("label_fast", "label_balanced", "label_powerful", "take_label_back")
     fieldsets = (
         (
@@ -127,7 +149,7 @@ class RequestAdmin(ShownAdmin[RequestRecord]):
                         "status",
                         "error_code",
                         "request_id",
-                        "key",
+                        "asker",
                         "path",
                         "is_stream",
                     ),
@@ -212,7 +234,9 @@ class RequestAdmin(ShownAdmin[RequestRecord]):
         term = search_term.strip()
         if not term:
             return queryset, False
-        return queryset.filter(Q(request_id=term) | Q(key=term)), False
+        prefixes = ApiKey.objects.filter(name=term).values_list("prefix", flat=True)
+        asked_by = Q(key__in=[term, user_id(term), *prefixes])
+        return queryset.filter(Q(request_id=term) | asked_by), False
 
     # -- what people say
 
@@ -256,11 +280,11 @@ class RequestAdmin(ShownAdmin[RequestRecord]):
 
 
 @admin.register(UsageMinute)
-class UsageAdmin(ShownAdmin[UsageMinute]):
+class UsageAdmin(AskedAdmin[UsageMinute]):
     list_display = (
         "minute",
         "model_id",
-        "key",
+        "asker",
         "tier",
         "requests",
         "failures",

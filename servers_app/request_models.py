@@ -21,7 +21,9 @@ class RequestRecord(models.Model):
 
     request_id = models.CharField(max_length=128)
     at = models.DateTimeField("when", help_text="When it came.")
-    key = models.CharField(max_length=100, blank=True, help_text="The id of its API key.")
+    key = models.CharField(
+        max_length=100, blank=True, help_text="The first characters of its key, or who asked."
+    )
     path = models.CharField(max_length=100)
     asked = models.CharField("asked for", max_length=200, blank=True)
     model_id = models.CharField(
@@ -58,6 +60,7 @@ class RequestRecord(models.Model):
 
     class Meta:
         verbose_name = "request"
+        permissions = [("infer", "Can send requests to models")]
         ordering = ["-at", "-pk"]
         indexes = [
             models.Index(fields=["at"], name="request_at"),
@@ -88,7 +91,9 @@ class UsageMinute(models.Model):
 
     minute = models.DateTimeField(help_text="In which they came.")
     model_id = models.CharField("model", max_length=200, blank=True)
-    key = models.CharField(max_length=100, blank=True, help_text="The id of an API key.")
+    key = models.CharField(
+        max_length=100, blank=True, help_text="The first characters of a key, or who asked."
+    )
     tier = models.CharField(max_length=16, choices=Tier, blank=True)
     requests = models.PositiveBigIntegerField(default=0)
     failures = models.PositiveBigIntegerField(

@@ -5,10 +5,14 @@ from datetime import datetime, timedelta
 from typing import Final, TypedDict, cast
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import TruncDay
 from django.utils import timezone
 
+from models_app import audit
+from models_app.audit import Change
+from models_app.audit_models import Action
 from models_app.models import Tier
 from servers_app.request_models import RequestRecord, UsageMinute
 
@@ -28,12 +32,17 @@ class DayOfUsage(TypedDict):
     completion_tokens: int
 
 
+@transaction.atomic
 def relabel(records: QuerySet[RequestRecord], label: Tier | None) -> int:
     """Say which tier should have answered; None takes that back.
 
     Returns:
         How many records there were.
     """
+    others = records.exclude(label=label or "").only("request_id", "label")
+    after = {"label": label or ""}
+    changes = [Change(record, {"label": record.label}, after) for record in others]
+    audit.record_each(Action.LABEL, changes)
     return records.update(label=label or "")
 
 

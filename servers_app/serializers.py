@@ -1,3 +1,4 @@
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from servers_app.figures import is_running, uptime_s
@@ -41,6 +42,7 @@ class ServerSerializer(serializers.ModelSerializer[Server]):
             "restarts",
             "last_error",
         )
+        read_only_fields = fields
 
     def get_is_ready(self, server: Server) -> bool:
         return server.state == ServerState.READY
@@ -59,11 +61,16 @@ class EventSerializer(serializers.ModelSerializer[ServerEvent]):
     class Meta:
         model = ServerEvent
         fields = ("at", "kind", "who", "why", "from_state", "to_state", "seconds")
+        read_only_fields = fields
 
 
 class ServerDetailSerializer(ServerSerializer):
     """All that is known of one server: its last events, the end of its log."""
 
+    argv = serializers.ListField(child=serializers.CharField(), read_only=True)
+    facts = serializers.DictField(
+        read_only=True, help_text="What it came to: n_ctx, total_slots, modalities."
+    )
     log_tail = serializers.SerializerMethodField()
     events = serializers.SerializerMethodField()
 
@@ -87,9 +94,11 @@ class ServerDetailSerializer(ServerSerializer):
             "log_tail",
             "events",
         )
+        read_only_fields = fields
 
     def get_log_tail(self, server: Server) -> str:
         return last_lines(server, SHOWN_LOG_LINES)
 
+    @extend_schema_field(EventSerializer(many=True))
     def get_events(self, server: Server) -> list[dict[str, object]]:
         return list(EventSerializer(server.events.all()[:SHOWN_EVENTS], many=True).data)

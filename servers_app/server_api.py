@@ -14,11 +14,11 @@ from rest_framework.views import APIView
 from models_app.api import wait_seconds
 from models_app.errors import NoWorkerError
 from models_app.models import DiscoveredModel
-from models_app.queue import require_worker
+from models_app.queue import require_worker, without_worker
 from profiles_app.api import author_of
 from profiles_app.models import MAX_REPLICAS
 from profiles_app.services import require_active_profile
-from servers_app import following, services
+from servers_app import following, server_schema, services
 from servers_app.figures import span
 from servers_app.following import Outcome
 from servers_app.lookup import find_model, find_server, never_started, unknown
@@ -33,6 +33,7 @@ BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 class ServerListView(APIView):
     """The servers that run or should run; with `?all=true` those at rest, too."""
 
+    @server_schema.LIST
     def get(self, request: Request) -> Response:
         queryset = Server.objects.select_related("model")
         if not _flag(request, "all"):
@@ -50,6 +51,7 @@ class ServerListView(APIView):
 class ServerView(APIView):
     """One server with everything; `?replica=` is for one of several."""
 
+    @server_schema.SHOW
     def get(self, request: Request, model_id: str) -> Response:
         _, server = _model_and_server(request, model_id)
         return Response(ServerDetailSerializer(server).data)
@@ -58,6 +60,9 @@ class ServerView(APIView):
 class StartView(APIView):
     """Start a server, and wait until it is ready. One that runs already is left alone."""
 
+    permission = "servers_app.change_server"
+
+    @server_schema.START
     def post(self, request: Request, model_id: str) -> Response:
         wait, replica, model = wait_seconds(request), _replica(request), _model(model_id)
         require_worker(node_of(model))
@@ -70,6 +75,9 @@ class StartView(APIView):
 class RestartView(APIView):
     """Start a server anew, and wait until it is ready. One that does not run is started."""
 
+    permission = "servers_app.change_server"
+
+    @server_schema.RESTART
     def post(self, request: Request, model_id: str) -> Response:
         wait, replica, model = wait_seconds(request), _replica(request), _model(model_id)
         require_worker(node_of(model))
@@ -87,6 +95,9 @@ class StopView(APIView):
     Requests in flight have the profile's drain_seconds, none with `at_once`.
     """
 
+    permission = "servers_app.change_server"
+
+    @server_schema.STOP
     def post(self, request: Request, model_id: str) -> Response:
         wait, at_once = wait_seconds(request), _at_once(request)
         replica, model = _replica(request), _model(model_id)
@@ -111,6 +122,9 @@ class StopView(APIView):
 class StartAllView(APIView):
     """Start every server of the active profile, those for requests, too; wait for all."""
 
+    permission = "servers_app.change_server"
+
+    @server_schema.START_ALL
     def post(self, request: Request) -> Response:
         wait, began = wait_seconds(request), time.monotonic()
         away = _away(_nodes_of_active_profile())
@@ -137,6 +151,9 @@ class StartAllView(APIView):
 class StopAllView(APIView):
     """Stop every server, of `?node=` if it is given; wait for all."""
 
+    permission = "servers_app.change_server"
+
+    @server_schema.STOP_ALL
     def post(self, request: Request) -> Response:
         wait, at_once, began = wait_seconds(request), _at_once(request), time.monotonic()
         node = request.query_params.get("node", "")
@@ -288,7 +305,7 @@ def _away(nodes: Collection[str]) -> dict[str, NoWorkerError]:
         NoWorkerError: nobody works for any of them.
         QueueUnavailableError: the broker cannot be reached.
     """
-    away = following.without_worker(nodes)
+    away = without_worker(nodes)
     if away and len(away) == len(nodes):
         raise next(iter(away.values()))
     return away
@@ -324,7 +341,7 @@ def _flag(request: Request, name: str) -> bool:
 
 def _at_once(request: Request) -> bool:
     """Return `at_once` of the body, or else of the query."""
-    body = request.data or {}
+    body = request.data
     if not isinstance(body, dict):
         raise ValidationError({"detail": 'The body is a JSON object: {"at_once": true}.'})
     value = body.get("at_once", _flag(request, "at_once"))

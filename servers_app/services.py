@@ -7,9 +7,13 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from models_app import audit
+from models_app.audit import Change
+from models_app.audit_models import Action
+from models_app.audit_targets import Target
 from models_app.models import DiscoveredModel
 from models_app.queue import enqueue
 from profiles_app.errors import ProfileNotActivatedError
@@ -23,6 +27,7 @@ from profiles_app.services import (
 from profiles_app.validation import Finding, validate
 from servers_app import tasks
 from servers_app.errors import NotLaunchableError, ServersError
+from servers_app.figures import name_of
 from servers_app.models import RUNNING, Server, ServerEvent, ServerState, Wanted
 from servers_app.planning import Step, Wish, make_plan, node_of
 from servers_app.ports import claim_port
@@ -119,6 +124,8 @@ def request_restart(server: Server, *, who: str = "", why: str = "") -> None:
         restart_requested_at=timezone.now(), drain_until=_drained_by()
     )
     _tell(server, "restart", who=who, why=why)
+    if _asked_of(server)["wanted"] == Wanted.RUNNING:  # otherwise it is a start
+        audit.record(Action.RESTART, _target(server), who=who)
     request_start(server.model, replica=server.replica, who=who, why=why)
 
 
@@ -135,7 +142,7 @@ def request_stop(
         QueueUnavailableError: (after the commit) the queue did not take the task.
     """
     drained_by = timezone.now() if at_once else _drained_by()
-    Server.objects.filter(pk=server.pk).update(on_request=False, drain_until=drained_by)
+    Server.objects.filter(pk=server.pk).update(drain_until=drained_by)
     _want(server, Wanted.STOPPED, who=who, why=why)
 
 
@@ -148,13 +155,14 @@ def request_stop_all(
     Raises:
         QueueUnavailableError: (after the commit) the queue did not take the tasks.
     """
-    Server.objects.filter(**_on(node)).update(on_request=False)
     wanted = Q(wanted=Wanted.RUNNING)
     if at_once:
         wanted |= Q(state=ServerState.STOPPING)  # whose requests need not finish any more
     servers = list(Server.objects.select_related("model").filter(wanted, **_on(node)))
     for server in servers:
         request_stop(server, who=who, why=why, at_once=at_once)
+    offered = Server.objects.select_related("model").filter(on_request=True, **_on(node))
+    _withdraw(offered, who=who)
     return servers
 
 
@@ -178,7 +186,7 @@ def activate_profile(profile: Profile, *, force: bool = False, who: str = "") ->
     if errors and not force:
         raise ProfileNotActivatedError(profile.slug, [str(error) for error in errors])
     plan = make_plan(profile)
-    make_active(profile)
+    make_active(profile, author=who)
     activation = Activation(missing=plan.missing, errors=errors)
     why = f"profile {profile.slug} was activated"
     for wish in plan.wishes:
@@ -219,8 +227,9 @@ def set_enabled(
         NotLaunchableError: one of them cannot run; nothing has changed.
         QueueUnavailableError: (after the commit) the queue did not take the tasks.
     """
-    profile = require_active_profile()
+    profile = _locked_active_profile()
     ids = [model.model_id for model in models]
+    _write_down(profile, models, is_enabled=is_enabled, author=author)
     if is_enabled:
         profile = change_members(profile, add=ids, author=author)
         if profile.start == Start.ACTIVATION:
@@ -231,11 +240,37 @@ def set_enabled(
                 offer(model)
     else:
         profile = change_members(profile, remove=ids, author=author)
-        servers = Server.objects.filter(model__in=models)
-        servers.update(on_request=False)
+        servers = Server.objects.select_related("model").filter(model__in=models)
         for server in servers.filter(wanted=Wanted.RUNNING):
             request_stop(server, who=author, why=f"disabled in profile {profile.slug}")
+        servers.update(on_request=False)
     return profile
+
+
+def _locked_active_profile() -> Profile:
+    """Return the active profile, which stays the active one until the transaction ends."""
+    while True:
+        profile = require_active_profile()
+        # Another may have been activated since; then that is the one.
+        still = Profile.objects.select_for_update().filter(pk=profile.pk, is_active=True)
+        if still.first() is not None:
+            return profile
+
+
+def _write_down(
+    profile: Profile, models: Sequence[DiscoveredModel], *, is_enabled: bool, author: str
+) -> None:
+    """Tell the audit of those models for which that is news."""
+    Profile.objects.select_for_update().get(pk=profile.pk)  # of two who do it, one changes it
+    members = set(profile.members.values_list("model_id", flat=True))
+    before, after = {"enabled": not is_enabled}, {"enabled": is_enabled}
+    changes = [
+        Change(model, before, after)
+        for model in models
+        if (model.model_id in members) != is_enabled
+    ]
+    action = Action.ENABLE if is_enabled else Action.DISABLE
+    audit.record_each(action, changes, who=author)
 
 
 def forget_servers_at_rest(model: DiscoveredModel, **_signal: object) -> None:
@@ -254,9 +289,12 @@ def _row(model: DiscoveredModel, replica: int) -> Server:
 
 
 def _want(server: Server, wanted: Wanted, *, who: str, why: str) -> None:
-    before = Server.objects.values_list("wanted", flat=True).get(pk=server.pk)
+    before = _asked_of(server)
+    # Whom people have stopped, no request starts again.
+    after = before | ({"on_request": False} if wanted == Wanted.STOPPED else {})
+    after["wanted"] = wanted
     Server.objects.filter(pk=server.pk).update(
-        wanted=wanted,
+        **after,
         requested_at=timezone.now(),
         asked_by=who[:MAX_WHO_CHARS],
         asked_why=why[:MAX_WHY_CHARS],
@@ -264,9 +302,29 @@ def _want(server: Server, wanted: Wanted, *, who: str, why: str) -> None:
         next_start_at=None,
     )
     server.wanted = wanted
-    if before != wanted:
-        _tell(server, wanted, before=before, who=who, why=why)
+    action = Action.START if wanted == Wanted.RUNNING else Action.STOP
+    audit.record_change(action, _target(server), before, after, who=who)
+    if before["wanted"] != wanted:
+        _tell(server, wanted, before=before["wanted"], who=who, why=why)
     transaction.on_commit(partial(enqueue, tasks.settle, server.pk, node=server.node))
+
+
+def _asked_of(server: Server) -> dict[str, Any]:
+    """Return what people ask of a server; nobody else changes it until the commit."""
+    rows = Server.objects.select_for_update().filter(pk=server.pk)
+    return dict(rows.values("wanted", "on_request").get())
+
+
+def _withdraw(offered: QuerySet[Server], *, who: str) -> None:
+    """Have no request start these servers any more."""
+    before, after = {"on_request": True}, {"on_request": False}
+    changes = [Change(_target(server), before, after) for server in offered]
+    audit.record_each(Action.STOP, changes, who=who)
+    offered.update(on_request=False)
+
+
+def _target(server: Server) -> Target:
+    return Target("server", str(server.pk), name_of(server))
 
 
 def _tell(server: Server, wanted: str, *, who: str, why: str, before: str = "") -> None:

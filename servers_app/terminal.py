@@ -1,6 +1,5 @@
 """Servers on the terminal: tables, and bars that move while something is waited for."""
 
-import getpass
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,14 +19,6 @@ COLOURS = {
     ServerState.UNHEALTHY: "red",
     ServerState.FAILED: "red",
 }
-
-
-def who_asks() -> str:
-    """Return who is at the terminal, as far as the system knows."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user without a name
-        return "manage.py"
 
 
 def servers_table(servers: Iterable[Server]) -> Table:

@@ -6,7 +6,8 @@ from servers_app.gateway.bodies import ModelField, read_model, with_defaults
 from servers_app.gateway.comments import early
 from servers_app.gateway.filters import Filter
 from servers_app.gateway.judging import Judge
-from servers_app.gateway.live import LiveTable
+from servers_app.gateway.live import Tables
+from servers_app.gateway.media import refuse_remote_media
 from servers_app.gateway.relay import Relay
 from servers_app.gateway.routes import AUTO, TWO_STAGE, RoutingTable
 from servers_app.gateway.stages import opener
@@ -27,27 +28,34 @@ class Answering:
 
     def __init__(
         self,
-        tables: LiveTable,
         finder: Finder,
         relay: Relay,
         judge: Judge,
         *,
         keep_prompts: bool,
+        allow_remote_media: bool,
     ) -> None:
-        self._tables = tables
         self._finder = finder
         self._relay = relay
         self._judge = judge
         self._keep_prompts = keep_prompts
+        self._allow_remote_media = allow_remote_media
 
-    async def answer(self, exchange: Exchange, body: bytes, trace: Trace) -> None:
+    async def answer(
+        self, exchange: Exchange, body: bytes, trace: Trace, tables: Tables
+    ) -> None:
         """Answer one request, and note in its trace what is found out on the way.
+
+        Args:
+            tables: as who asks may see them.
 
         Raises:
             GatewayError: it cannot be answered; nothing but comments was sent.
         """
-        table = self._tables.current
+        table = tables.current
         field = read_model(body)
+        if not self._allow_remote_media:
+            refuse_remote_media(field.values)
         trace.asked, trace.is_stream = field.value, field.stream
         hides = False
         if exchange.path in SAMPLED_PATHS:
@@ -56,9 +64,10 @@ class Answering:
             hides = trace.preset in table.hidden_thinking
         wish = await self._wish(exchange.path, field, table, trace)
         if wish.name == TWO_STAGE and not table.is_model(TWO_STAGE):
-            await self._answer_in_stages(exchange, body, table, trace, hides=hides)
+            await self._answer_in_stages(exchange, body, tables, trace, hides=hides)
             return
-        search = self._finder.search(wish, trace, early(exchange, is_stream=field.stream))
+        answer = early(exchange, is_stream=field.stream)
+        search = self._finder.search(wish, trace, answer, tables=tables)
         listener = _Listener(exchange.path, field, table, trace, hides=hides)
         try:
             await self._relay.relay(
@@ -86,11 +95,12 @@ class Answering:
         return Wish(name, tier, prefix)
 
     async def _answer_in_stages(
-        self, exchange: Exchange, body: bytes, table: RoutingTable, trace: Trace, *, hides: bool
+        self, exchange: Exchange, body: bytes, tables: Tables, trace: Trace, *, hides: bool
     ) -> None:
-        plan = plan_for(table, exchange.path)
+        plan = plan_for(tables.current, exchange.path)
         field = read_model(body)  # once more: with the preset's values now
-        run = TwoStageRun(opener(self._relay, self._finder), plan, field.values, trace)
+        open_ = opener(self._relay, self._finder, tables)
+        run = TwoStageRun(open_, plan, field.values, trace)
         await answer_two_stage(exchange, run, is_stream=field.stream, hide=hides)
 
 

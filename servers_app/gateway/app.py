@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from servers_app.complexity.prompts import read_prompt
 from servers_app.complexity.scores import Score
+from servers_app.gateway.access import EVERYBODY, INFER, READ, Caller, Door, Keys, Rules
 from servers_app.gateway.answering import Answering
 from servers_app.gateway.asgi import Exchange, Receive, Scope, Send
 from servers_app.gateway.background import cancelled
@@ -27,7 +28,6 @@ from servers_app.gateway.errors import (
     InternalError,
     InvalidRequestError,
     MethodNotAllowedError,
-    ModelNotFoundError,
     NotFoundError,
 )
 from servers_app.gateway.http1 import Timeouts
@@ -66,8 +66,10 @@ class Gateway:
         load_table: LoadTable,
         control: Control = NO_CONTROL,
         *,
+        rules: Rules = EVERYBODY,
         channels: Callable[[], Channels] | None = None,
         keep_prompts: bool = False,
+        allow_remote_media: bool = False,
         refresh_seconds: float = 1.0,
         max_body_bytes: int = MAX_BODY_BYTES,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
@@ -75,16 +77,22 @@ class Gateway:
         """Take what gives the table, and what is asked for beside it; without, nothing is.
 
         Args:
+            rules: who may call; by default, everybody who brings no bad key.
             channels: opens those to the other processes; without, there is no other.
             keep_prompts: have what was asked written down with each request.
+            allow_remote_media: let llama-servers fetch images and sounds that requests name.
         """
         self._tables = LiveTable(load_table)
+        self._door = Door(
+            rules, self._known_keys, control.note_keys, refresh=self._tables.refresh_if_old
+        )
         self._usage = Usage(control.note_use)
         self._finder = Finder(self._tables, self._usage, control)
         self._ledger = Ledger(control.record)
         self._examples = control.examples
         self._open_channels = channels
         self._keep_prompts = keep_prompts
+        self._allow_remote_media = allow_remote_media
         self._refresh_seconds = refresh_seconds
         self._max_body_bytes = max_body_bytes
         self._timeouts = timeouts
@@ -101,11 +109,13 @@ class Gateway:
         )
         judge = Judge(opener(relay, self._finder), self._examples)
         await self._tables.refresh()
+        self._door.open()
         tasks = [
             asyncio.create_task(self._tables.keep_fresh(self._refresh_seconds)),
             asyncio.create_task(self._usage.keep_noted()),
             asyncio.create_task(self._ledger.keep_written()),
             asyncio.create_task(judge.keep_learning()),
+            asyncio.create_task(self._door.keep_noted()),
         ]
         channels = self._open_channels() if self._open_channels is not None else None
         if channels is not None:
@@ -120,7 +130,11 @@ class Gateway:
             relay=relay,
             judge=judge,
             answering=Answering(
-                self._tables, self._finder, relay, judge, keep_prompts=self._keep_prompts
+                self._finder,
+                relay,
+                judge,
+                keep_prompts=self._keep_prompts,
+                allow_remote_media=self._allow_remote_media,
             ),
             channels=channels,
             tasks=tasks,
@@ -130,6 +144,7 @@ class Gateway:
         await self._finder.close()
         if self._running is not None:
             await self._running.close()
+            await self._door.close()
         await self._ledger.close()
         await self._tables.close()
 
@@ -154,9 +169,18 @@ class Gateway:
             if not exchange.started:
                 await fail(exchange, InternalError(exchange.request_id))
 
-    async def query(self, query: Query, *, key: str = "") -> AsyncGenerator[Event, None]:
-        """Answer a question of the REST API. Raises: as `answer_query`."""
-        running = self._started()
+    async def query(
+        self, query: Query, *, key: str = "", model_ids: frozenset[str] = frozenset()
+    ) -> AsyncGenerator[Event, None]:
+        """Answer a question of the REST API, which has been let in there.
+
+        Args:
+            key: who asks, as a trace has it.
+            model_ids: those that may answer; none: all.
+
+        Raises: as `answer_query`.
+        """
+        running, tables = self._started(), self._tables.only(model_ids)
 
         async def score(path: str, body: Mapping[str, Any]) -> Score:
             return await running.judge.score(self._tables.current, read_prompt(path, body))
@@ -164,9 +188,9 @@ class Gateway:
         trace = Trace(secrets.token_hex(16), QUERY_PATH, key=key)
         answering = answer_query(
             query,
-            open_=opener(running.relay, self._finder),
+            open_=opener(running.relay, self._finder, tables),
             score_it=score,
-            table=self._tables.current,
+            table=tables.current,
             trace=trace,
         )
         try:
@@ -182,42 +206,51 @@ class Gateway:
         finally:
             self._note(trace)
 
+    def _known_keys(self) -> Keys:
+        return self._tables.current.keys
+
     async def _answer(self, exchange: Exchange) -> None:
+        caller = self._door.glance(exchange) or await self._door.admit(exchange)
         method, path = exchange.method, exchange.path
         if path == MODELS_PATH or path.startswith(f"{MODELS_PATH}/"):
             if method != "GET":
                 raise MethodNotAllowedError(method, path, allow="GET")
-            await self._answer_models(exchange)
+            await self._answer_models(exchange, caller)
         elif method == "POST" and _is_relayed(path):
-            await self._answer_post(exchange)
+            await self._answer_post(exchange, caller)
         elif path in POST_PATHS:
             raise MethodNotAllowedError(method, path, allow="POST")
         else:
             raise NotFoundError(method, path)
 
-    async def _answer_models(self, exchange: Exchange) -> None:
+    async def _answer_models(self, exchange: Exchange, caller: Caller) -> None:
+        await self._door.spend(caller, INFER, READ)
+        tables = self._tables.only(caller.model_ids)
         model_id = exchange.path.removeprefix(MODELS_PATH).removeprefix("/")
         if exchange.path == MODELS_PATH:
-            listed = list(cards(self._tables.current).values())
+            listed = list(cards(tables.current).values())
             await exchange.answer(200, {"object": "list", "data": listed})
             return
-        card = cards(self._tables.current).get(model_id)
+        card = cards(tables.current).get(model_id)
         if card is None:
-            await self._tables.refresh_if_old()
-            card = cards(self._tables.current).get(model_id)
+            await tables.refresh_if_old()
+            card = cards(tables.current).get(model_id)
         if card is None:
-            raise ModelNotFoundError(model_id, self._tables.current.names())
+            raise tables.current.no_model(model_id)
         await exchange.answer(200, card)
 
-    async def _answer_post(self, exchange: Exchange) -> None:
+    async def _answer_post(self, exchange: Exchange, caller: Caller) -> None:
         running = self._started()
-        trace = Trace(exchange.request_id, exchange.path, key=exchange.caller())
+        trace = Trace(exchange.request_id, exchange.path, key=caller.id)
         try:
+            if caller.key is not None:
+                await self._door.spend(caller, INFER)
             if not _QUERY.fullmatch(exchange.query):
                 message = "The query string holds a character that must be percent-encoded."
                 raise InvalidRequestError(message)
             body = await exchange.read_body(self._max_body_bytes)
-            await running.answering.answer(exchange, body, trace)
+            tables = self._tables.only(caller.model_ids)
+            await running.answering.answer(exchange, body, trace, tables)
         except GatewayError as error:
             note_error(trace, error)
             raise

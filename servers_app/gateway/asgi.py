@@ -1,7 +1,6 @@
 """The client's side of the gateway: ASGI's shapes, and one request with its answer."""
 
 import asyncio
-import hashlib
 import itertools
 import json
 import re
@@ -20,6 +19,14 @@ Header = tuple[bytes, bytes]
 
 WATCH_AFTER_S: Final = 0.05
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+# Whatever is answered is what its Content-Type says, no page of another origin includes it as
+# a script, an image or a style, and opened as a page it can do nothing.
+SAFE: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; sandbox"),
+)
+PRIVATE: Final = (*SAFE, (b"cache-control", b"no-store"))
 
 
 _process: Final = secrets.token_hex(8)
@@ -35,11 +42,12 @@ class Exchange:
     """One HTTP request and the answer to it."""
 
     __slots__ = (
-        "address", "headers", "method", "path", "query", "receive", "request_id", "send",
-        "started",
+        "address", "headers", "method", "path", "query", "receive", "request_id", "scope",
+        "send", "started",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
         self.method: str = scope["method"]
         self.path: str = scope["path"]  # decoded
         self.query: bytes = scope["query_string"]
@@ -58,16 +66,6 @@ class Exchange:
             if key == name:
                 return value
         return None
-
-    def caller(self) -> str:
-        """Return whose request it is, for turns in a queue: of a key, or of an address.
-
-        No key can be read from it: of one that a client sends, it is a part of the hash.
-        """
-        given = self.header(b"authorization") or self.header(b"x-api-key")
-        if given is not None:
-            return hashlib.blake2s(given, digest_size=8).hexdigest()
-        return self.address
 
     async def read_body(self, max_bytes: int) -> bytes:
         """Read the request's body.
@@ -100,7 +98,7 @@ class Exchange:
             {
                 "type": "http.response.start",
                 "status": status,
-                "headers": [*headers, request_id],
+                "headers": [*headers, *SAFE, request_id],
             }
         )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, NoReturn
 
+from models_app.nesting import MAX_DEPTH, is_deeper
 from servers_app.gateway.errors import InvalidRequestError
 
 # What stands between the tokens of an object's own level.
@@ -80,6 +81,9 @@ def read_model(body: bytes) -> ModelField:
     except ValueError as error:  # a number beyond Python's digits, NaN or Infinity
         message = f"The body is not JSON: {error}."
         raise InvalidRequestError(message) from error
+    if is_deeper(values):
+        message = f"The body is nested too deeply: more than {MAX_DEPTH} levels."
+        raise InvalidRequestError(message)
     if "model" not in values:
         message = "The request has no `model`. Name a model id, or auto."
         raise InvalidRequestError(message, param="model")

@@ -49,7 +49,9 @@ def cards(table: RoutingTable) -> dict[str, Card]:
     what is listed then offer it, too.
     """
     routes = table.auto_routes()
-    found = {AUTO: _choice_card(AUTO, routes, tier=None)}
+    found = {}
+    if routes or not table.is_restricted:
+        found[AUTO] = _choice_card(AUTO, routes, tier=None)
     for tier in TIERS:
         if of_tier := [route for route in routes if route.tier == tier]:
             found[tier] = _choice_card(tier, of_tier, tier=tier)

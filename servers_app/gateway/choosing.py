@@ -82,7 +82,7 @@ class Balancer:
         self.breakers = breakers or Breakers()
         self._queued = queued if queued is not None else {}
         self._clock = clock
-        self._strategies = Strategies(rng or random.Random())  # noqa: S311  # no secret
+        self._strategies = Strategies(rng or random.Random())  # noqa: S311  # nosec B311
         self._affinity = Affinity()
 
     def choose(

@@ -2,10 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from servers_app.gateway.breaker import BreakerState
 from servers_app.gateway.query import Event, Query
+
+# In the scope of a request to Django: a concurrent.futures.Future that is done when the
+# client has left, of which a view that waits in a thread would not hear otherwise.
+CLIENT_GONE: Final = "magi.client_gone"
 
 
 class Queried(Protocol):
@@ -13,7 +17,9 @@ class Queried(Protocol):
 
     def breakers(self) -> Mapping[int, BreakerState]: ...
 
-    def query(self, query: Query, *, key: str = "") -> AsyncGenerator[Event, None]: ...
+    def query(
+        self, query: Query, *, key: str = "", model_ids: frozenset[str] = frozenset()
+    ) -> AsyncGenerator[Event, None]: ...
 
 
 class Running(NamedTuple):

@@ -2,6 +2,10 @@
 
 GatewayError
 ├── InvalidRequestError         400  the body is not a request that can be routed
+├── AuthenticationError         401  no API key, or none that is good
+├── NotAllowedError             403  who calls is known, and may not do this
+│   └── ScopeError              403  the API key is for something else
+├── RateLimitedError            429  the API key was used too often in a minute
 ├── NotFoundError               404  no such path
 ├── MethodNotAllowedError       405  the path exists, the method does not fit it
 ├── BodyTooLargeError           413  more bytes than the gateway takes
@@ -21,7 +25,7 @@ GatewayError
 import json
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Final, Literal, TypedDict
+from typing import ClassVar, Final, Literal, Self, TypedDict
 
 LOADING_RETRY_AFTER_S = 2
 _SHOWN_CHARS = 200  # of a name that a client made up
@@ -120,6 +124,60 @@ class InvalidRequestError(GatewayError):
     type = "invalid_request_error"
 
 
+class AuthenticationError(GatewayError):
+    status = 401
+    type = "invalid_request_error"  # as OpenAI has it
+    code = "invalid_api_key"
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"www-authenticate", b"Bearer")]
+
+    @classmethod
+    def missing(cls) -> Self:
+        return cls(
+            "An API key is needed here, as the header `Authorization: Bearer magi_…`. Whoever "
+            "runs MAGI makes one in the admin, or with `manage.py apikey new`."
+        )
+
+    @classmethod
+    def unknown(cls) -> Self:
+        return cls("The API key is not known here, or it was revoked.")
+
+    @classmethod
+    def expired(cls, name: str) -> Self:
+        return cls(f"The API key '{name}' has expired. Whoever runs MAGI makes another one.")
+
+
+class NotAllowedError(GatewayError):
+    status = 403
+    type = "permission_error"
+    code = "not_allowed"
+
+
+class ScopeError(NotAllowedError):
+    code = "insufficient_scope"
+
+    def __init__(self, key_name: str, scopes: Sequence[str]) -> None:
+        """Take those of which any would have done."""
+        super().__init__(
+            f"The API key '{key_name}' may not do this: it does not have the scope "
+            f"{' or '.join(scopes)}."
+        )
+
+
+class RateLimitedError(GatewayError):
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+    def __init__(self, key_name: str, per_minute: int, retry_after: int) -> None:
+        super().__init__(
+            f"The API key '{key_name}' may call {per_minute} times a minute. "
+            f"Try again in {retry_after} s.",
+            retry_after=retry_after,
+        )
+
+
 class NotFoundError(GatewayError):
     status = 404
     type = "invalid_request_error"
@@ -165,10 +223,18 @@ class ModelNotFoundError(NoRouteError):
     type = "invalid_request_error"
     code = "model_not_found"
 
-    def __init__(self, model: str, available: Sequence[str]) -> None:
+    def __init__(
+        self, model: str, available: Sequence[str], *, is_restricted: bool = False
+    ) -> None:
+        """Take the names that there are, to the API key alone if it is restricted."""
         if available:
             message = (
                 f"The model '{_shown(model)}' does not exist. Available: {', '.join(available)}"
+            )
+        elif is_restricted:
+            message = (
+                f"The model '{_shown(model)}' does not exist for this API key: none of those "
+                "that it may use is enabled."
             )
         else:
             message = (

@@ -19,7 +19,12 @@ REQUEST_ONLY: Final = HOP_BY_HOP | {
     b"accept-encoding", b"authorization", b"content-length", b"cookie", b"expect", b"host",
     b"origin", b"x-api-key", b"x-conversation-id",
 }  # fmt: skip
-RESPONSE_ONLY: Final = HOP_BY_HOP | {b"date", b"server", b"set-cookie"}
+# What a browser would take for a word of MAGI's own origin is not a llama-server's to say.
+RESPONSE_ONLY: Final = HOP_BY_HOP | {
+    b"alt-svc", b"clear-site-data", b"content-security-policy", b"cross-origin-resource-policy",
+    b"date", b"link", b"location", b"refresh", b"server", b"service-worker-allowed",
+    b"set-cookie", b"strict-transport-security", b"www-authenticate", b"x-content-type-options",
+}  # fmt: skip
 _OURS: Final = (b"access-control-", b"x-magi-")
 _CONTENT_LENGTH: Final = frozenset({b"content-length"})
 

@@ -28,7 +28,7 @@ MAX_PEERS: Final = 256
 RECONNECT_PAUSE_S: Final = 1.0
 HINT_PAUSE_S: Final = 0.1  # between two reads of the table
 TIMEOUT_S: Final = 2.0  # to connect, and for each answer of Redis
-_HINTS: Final = frozenset({"server", "model", "profile"})
+_HINTS: Final = frozenset({"server", "model", "profile", "key"})
 # What comes of reading a message that somebody else put on our channel.
 _NOT_OURS: Final = (
     ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError
@@ -226,7 +226,7 @@ class Peers:
 
 
 async def hints(transport: Transport, changed: Callable[[], Awaitable[object]]) -> None:
-    """Call `changed` soon after a server, a model or a profile has. Ends when cancelled.
+    """Call `changed` soon after a server, a model, a profile or a key has. Ends when cancelled.
 
     What happens while it runs is one call more. It is also called when the channel is
     opened, for what was told to nobody before.

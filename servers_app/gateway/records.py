@@ -128,17 +128,16 @@ def _add_to_sums(traces: Iterable[Trace]) -> None:
         for key, values in sorted(sums.items(), key=itemgetter(0))
     ]
     if rows:
-        sql = (
-            f"{_insert_into(table, rows[0])}"
-            f" ON CONFLICT ({', '.join(SumKey._fields)}) DO UPDATE SET {added}"
-        )
+        insert, place = _insert_into(table, rows[0]), ", ".join(SumKey._fields)
+        sql = f"{insert} ON CONFLICT ({place}) DO UPDATE SET {added}"  # nosec B608
         with connection.cursor() as cursor:
             cursor.executemany(sql, [list(row.values()) for row in rows])
 
 
 def _insert_into(table: str, columns: Collection[str]) -> str:
     values = ", ".join(["%s"] * len(columns))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({values})"  # noqa: S608 - ours
+    names = ", ".join(columns)  # ours, as the table's is; the values go beside it
+    return f"INSERT INTO {table} ({names}) VALUES ({values})"  # noqa: S608  # nosec B608
 
 
 def _stored(moment: datetime) -> object:

@@ -1,10 +1,11 @@
 """Which servers can answer for which model: a snapshot, without the database."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
+from servers_app.gateway.access import Key
 from servers_app.gateway.errors import InvalidRequestError, ModelNotFoundError
 from servers_app.gateway.wishes import Wish
 
@@ -159,6 +160,9 @@ class RoutingTable:
     cold_wait_seconds: float | None = None
     classifier: str = "auto"  # auto, heuristic, embedding or decision
     classifier_model: str = ""  # the model id that serves an embedding or a decision
+    # The API keys that are not revoked, by the SHA-256 of their secrets.
+    keys: Mapping[str, Key] = field(default_factory=dict, repr=False)
+    is_restricted: bool = False  # to the models of an API key
     _by_alias: dict[str, Route] = field(init=False, repr=False, compare=False)
     _by_tier: dict[str | None, TierRoutes] = field(init=False, repr=False, compare=False)
 
@@ -173,6 +177,11 @@ class RoutingTable:
         grouped = {tier: TierRoutes(tier, tuple(routes)) for tier, routes in by_tier.items()}
         object.__setattr__(self, "_by_alias", by_alias)
         object.__setattr__(self, "_by_tier", grouped)
+
+    def only(self, model_ids: Collection[str]) -> "RoutingTable":
+        """Return the table as it is for who may use those models and no others."""
+        routes = {id_: route for id_, route in self.routes.items() if id_ in model_ids}
+        return replace(self, routes=routes, is_restricted=True)
 
     def routes_for(self, wish: Wish) -> Sequence[Route]:
         """Return the models that may answer a request, the best first.
@@ -206,7 +215,7 @@ class RoutingTable:
         else:
             groups = self._nearest(tier)
         if not groups:
-            raise ModelNotFoundError(wish.name, self.names())
+            raise self.no_model(wish.name)
         return groups
 
     def wanted_tier(self, wish: Wish) -> str | None:
@@ -244,6 +253,10 @@ class RoutingTable:
     def is_model(self, name: str) -> bool:
         """Whether a name is that of a model, rather than a word of ours or nobody's."""
         return self.model_named(name) is not None
+
+    def no_model(self, name: str) -> ModelNotFoundError:
+        """Return the error for a name that no model goes by."""
+        return ModelNotFoundError(name, self.names(), is_restricted=self.is_restricted)
 
     def is_single(self, name: str) -> bool:
         """Whether a name is that of a model with one server: nothing is left to choose."""

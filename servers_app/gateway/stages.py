@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 from servers_app.gateway.bodies import read_model
 from servers_app.gateway.errors import InvalidRequestError, UpstreamError
+from servers_app.gateway.live import Tables
 from servers_app.gateway.relay import EVENT_STREAM, Relay
 from servers_app.gateway.sse import Events, object_of
 from servers_app.gateway.thinking import CHAT_PATH, MAX_HELD_BYTES, make_filter
@@ -71,14 +72,15 @@ class Stage:
         self.finish_reason = choice.get("finish_reason") or self.finish_reason
 
 
-def opener(relay: Relay, finder: Finder) -> Open:
-    """Return what asks the servers of this gateway."""
+def opener(relay: Relay, finder: Finder, tables: Tables | None = None) -> Open:
+    """Return what asks the servers of this gateway: those of `tables`, or of all."""
 
     def open_(
         path: str, body: Mapping[str, Any], wish: Wish, trace: Trace
     ) -> AbstractAsyncContextManager[Answer]:
         data = json.dumps({**body, "model": wish.name}).encode()
-        return relay.opened(path, data, read_model(data), finder.search(wish, trace), trace)
+        search = finder.search(wish, trace, tables=tables)
+        return relay.opened(path, data, read_model(data), search, trace)
 
     return open_
 

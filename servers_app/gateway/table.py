@@ -11,6 +11,8 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery
 from models_app.models import DiscoveredModel
 from profiles_app.models import Profile, ProfileMember, Thinking
 from profiles_app.presets import list_presets, request_defaults
+from servers_app.apikeys import usable
+from servers_app.gateway.access import Key
 from servers_app.gateway.balancing import FIRST
 from servers_app.gateway.routes import (
     DEFAULT_RULES,
@@ -44,8 +46,9 @@ def read_table() -> RoutingTable:
     """Return every model that the active profile enables, or that is wanted or on request.
 
     The profile's models come first and in its order: `auto` tries them in turn. Without an
-    active profile all is as in a profile of which nothing but a name is said. It costs six
-    queries, or four without a profile, however many servers there are.
+    active profile all is as in a profile of which nothing but a name is said. With them come
+    the API keys that may be used. It costs seven queries, or five without a profile, however
+    many servers there are.
     """
     close_old_connections()
     try:
@@ -85,7 +88,22 @@ def _read_table() -> RoutingTable:
         cold_wait_seconds=profile.routing_cold_wait_seconds,
         classifier=profile.routing_classifier,
         classifier_model=profile.routing_classifier_model,
+        keys=_keys(),
     )
+
+
+def _keys() -> dict[str, Key]:
+    return {
+        key.hash: Key(
+            id=key.prefix,
+            name=key.name,
+            scopes=frozenset(scope.value for scope in key.scopes),
+            model_ids=frozenset(key.model_ids),
+            expires_at=key.expires_at.timestamp() if key.expires_at else None,
+            rate_limit_per_minute=key.rate_limit_per_minute,
+        )
+        for key in usable()
+    }
 
 
 def _servers(enabled: list[str]) -> QuerySet[Server]:

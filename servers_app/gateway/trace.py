@@ -24,7 +24,7 @@ class Trace:
     path: str
     started_at: float = field(default_factory=time.time)  # unix seconds
     started: float = field(default_factory=time.monotonic)
-    key: str = ""  # whose it is: the id of an API key, or nothing
+    key: str = ""  # who asks: what their API key begins with, or else a user or an address
     asked: str = ""  # the model as the client named it
     preset: str = ""
     is_stream: bool = False

@@ -17,7 +17,7 @@ from servers_app.gateway.errors import (
     NoRouteError,
     NotReachedError,
 )
-from servers_app.gateway.live import LiveTable
+from servers_app.gateway.live import LiveTable, Tables
 from servers_app.gateway.queueing import Queue, ShuttingDownError, Ticket
 from servers_app.gateway.routes import FAILED, READY, STARTING, Choice
 from servers_app.gateway.trace import Trace
@@ -77,14 +77,22 @@ class Finder:
         )
         usage.on_free = self._freed
 
-    def search(self, wish: Wish, trace: Trace, answer: Early | None = None) -> "Search":
+    def search(
+        self,
+        wish: Wish,
+        trace: Trace,
+        answer: Early | None = None,
+        *,
+        tables: Tables | None = None,
+    ) -> "Search":
         """Begin a search.
 
         Args:
+            tables: as who asks may see them; by default, whole.
             trace: whose turn it is goes by its key. It is told how long the search waited.
             answer: gets a comment now and then while the search waits.
         """
-        return Search(wish, self, trace, answer)
+        return Search(wish, self, trace, answer, tables or self.tables)
 
     def claim(self, choice: Choice) -> bool:
         """Take a slot of a server, if it has one left; without knowing how many, it has."""
@@ -126,10 +134,17 @@ class Search:
     `usage.relaying` next, with no await between.
     """
 
-    def __init__(self, wish: Wish, finder: Finder, trace: Trace, answer: Early | None) -> None:
+    def __init__(
+        self,
+        wish: Wish,
+        finder: Finder,
+        trace: Trace,
+        answer: Early | None,
+        tables: Tables,
+    ) -> None:
         self._wish = wish
         self._finder = finder
-        self._tables = finder.tables
+        self._tables = tables
         self._trace = trace
         self._answer = answer
         self._tried: set[int] = set()  # server ids, since it last waited

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from django.db import close_old_connections
 
+from servers_app.apikeys import note_used
 from servers_app.complexity.examples import Example
 from servers_app.demand import demand, look_at, note_use
 from servers_app.gateway.control import Control
@@ -54,6 +55,7 @@ CONTROL: Final = Control(
     demand=_in(_writer, demand),
     look_at=_in(_writer, look_at),
     note_use=_in(_writer, note_use),
+    note_keys=_in(_recorder, note_used),
     record=_in(_recorder, record),
     examples=_examples,
 )

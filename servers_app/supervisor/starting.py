@@ -7,6 +7,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from models_app.locks import node_lock
+from profiles_app.filepaths import why_not_launched
 from profiles_app.models import Profile
 from profiles_app.resolution import settings_of
 from profiles_app.services import active_profile
@@ -46,6 +47,10 @@ def _start(server: Server) -> None:
     run_settings = settings_of(server.model, profile)
     if not server.model.is_launchable:
         ending.refuse(server, f"{server.model.problem or 'The file of the model is missing'}.")
+        return
+    values = {name: setting.value for name, setting in run_settings.items()}
+    if why := why_not_launched(values):
+        ending.refuse(server, why)
         return
     try:
         engine = find_engine(profile.engine if profile else "")

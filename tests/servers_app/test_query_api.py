@@ -11,10 +11,12 @@ from django.http import StreamingHttpResponse
 from django.test import AsyncClient, Client
 from pytest_django import Settings
 
+from servers_app.apikeys import new_key
 from servers_app.gateway.breaker import BreakerState
 from servers_app.gateway.current import Running, set_current
 from servers_app.gateway.errors import GatewayError, ModelLoadingError
 from servers_app.gateway.query import Event, Query
+from tests.conftest import MakeModel
 
 URL = "/api/query"
 DONE = {"response": "4", "mode": "simple"}
@@ -26,14 +28,18 @@ class StandIn:
 
     failure: GatewayError | None = None
     asked: list[Query] = field(default_factory=list)
+    callers: list[tuple[str, frozenset[str]]] = field(default_factory=list)
     loop: asyncio.AbstractEventLoop | None = None
     is_closed: bool = False
 
     def breakers(self) -> dict[int, BreakerState]:
         return {}
 
-    async def query(self, query: Query, *, key: str = "") -> AsyncGenerator[Event, None]:
+    async def query(
+        self, query: Query, *, key: str = "", model_ids: frozenset[str] = frozenset()
+    ) -> AsyncGenerator[Event, None]:
         self.asked.append(query)
+        self.callers.append((key, model_ids))
         self.loop = asyncio.get_running_loop()
         try:
             yield Event("delta", {"stage": 1, "text": "4"})
@@ -160,5 +166,41 @@ def test_a_body_that_is_no_object_is_refused(
 def test_a_stranger_may_not_ask(client: Client, gateway: StandIn, settings: Settings) -> None:
     settings.MAGI_API_AUTH = "required"
 
-    assert post(client, query="2+2?").status_code == 403
+    assert post(client, query="2+2?").status_code == 401
     assert gateway.asked == []
+
+
+async def pieces_of(answer: Any) -> list[bytes]:
+    return [bytes(piece) async for piece in answer]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_a_key_asks_in_its_name_and_of_its_models(
+    client: Client, gateway: StandIn, make_model: MakeModel, is_stream: bool
+) -> None:
+    make_model("a")
+    key, secret = new_key("ci", model_ids=["a"])
+    body = {"query": "2+2?", "stream": is_stream}
+
+    answer = client.post(
+        URL,
+        body,
+        content_type="application/json",
+        headers={"authorization": f"Bearer {secret}"},
+    )
+    if is_stream:
+        asyncio.run(pieces_of(answer))
+
+    assert answer.status_code == 200
+    assert gateway.callers == [(key.prefix, frozenset({"a"}))]
+
+
+@pytest.mark.django_db
+def test_who_asks_without_a_key_is_known_by_name_or_address(
+    client: Client, admin_client: Client, gateway: StandIn
+) -> None:
+    post(client, query="2+2?")
+    post(admin_client, query="2+2?")
+
+    assert gateway.callers == [("127.0.0.1", frozenset()), ("user admin", frozenset())]

@@ -11,6 +11,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from servers_app import request_admin
+from servers_app.apikeys import new_key, revoke
 from servers_app.request_models import RequestRecord, UsageMinute
 from tests.conftest import MakeModel, MakeServer
 
@@ -122,6 +123,21 @@ def test_filters_find_requests(
     assert listed(admin_client, label="fast") == []
     yesterday = (timezone.now() - timedelta(days=1)).isoformat()
     assert listed(admin_client, at__gte=yesterday) == ["a", "b", "c"]
+
+
+def test_who_asked_is_shown_by_the_name_of_their_key(admin_client: Client) -> None:
+    key = new_key("nightly build").key
+    make_record("by-key", key=key.prefix)
+    make_record("by-nobody", key="10.0.0.7")
+    revoke(key)  # the log still says whose it was
+
+    page = admin_client.get(LIST).content.decode()
+
+    assert f'<span title="{key.prefix}">nightly build</span>' in page
+    assert "10.0.0.7" in page
+    assert listed(admin_client, q="nightly build") == ["by-key"]
+    assert listed(admin_client, q=key.prefix) == ["by-key"]
+    assert listed(admin_client, q="10.0.0.7") == ["by-nobody"]
 
 
 @pytest.mark.parametrize(

@@ -236,5 +236,5 @@ def test_beyond_loopback_only_staff_commands_servers(
     make_model("a")
     settings.MAGI_HOST = "0.0.0.0"
 
-    assert post(client, path).status_code == 403
+    assert post(client, path).status_code == 401
     assert not Server.objects.exists()

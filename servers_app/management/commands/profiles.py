@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from models_app.acting import who_asks
 from models_app.errors import ModelsError
 from profiles_app import files, services
 from profiles_app.api import to_json
@@ -24,7 +25,6 @@ from profiles_app.validation import Validation, validate
 from profiles_app.yamltext import write_yaml
 from servers_app.planning import Plan, Step, explained, make_plan
 from servers_app.services import activate_profile
-from servers_app.terminal import who_asks
 
 PIPED_WIDTH = 200  # columns, where no terminal has one
 

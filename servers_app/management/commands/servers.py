@@ -18,6 +18,7 @@ from django.db.models import QuerySet
 from rich.console import Console
 from rich.live import Live
 
+from models_app.acting import who_asks
 from models_app.errors import ModelsError, NoWorkerError, QueueUnavailableError
 from models_app.models import DiscoveredModel
 from models_app.queue import require_worker
@@ -35,7 +36,7 @@ from servers_app.models import RUNNING, Server, ServerEvent, ServerState
 from servers_app.nodes import host_to_bind
 from servers_app.planning import node_of
 from servers_app.serializers import EventSerializer, ServerSerializer
-from servers_app.terminal import arguments_table, bars, events_table, servers_table, who_asks
+from servers_app.terminal import arguments_table, bars, events_table, servers_table
 
 PIPED_WIDTH = 200  # columns, where no terminal has one
 WATCH_S = 1.0

@@ -149,7 +149,7 @@ async def test_what_a_request_took_is_written_down(
     async with client.post(
         f"{gateway}{CHAT}",
         json=asking("secret words", model="qwen"),
-        headers={"X-Request-Id": "mine-1", "Authorization": "Bearer magi_secret"},
+        headers={"X-Request-Id": "mine-1", "Authorization": "Bearer sk-secret"},
     ) as response:
         await response.read()
 

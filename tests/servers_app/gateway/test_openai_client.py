@@ -61,7 +61,7 @@ async def client(
     gateway = await make_gateway(make_table(make_route("qwen", make_replica(upstream.url))))
     # Made in a thread: it reads its certificates from the disk.
     made = await asyncio.to_thread(
-        openai.AsyncOpenAI, base_url=f"{gateway}/v1", api_key="magi_k", max_retries=0
+        openai.AsyncOpenAI, base_url=f"{gateway}/v1", api_key="sk-none", max_retries=0
     )
     async with made:
         yield made

@@ -36,7 +36,7 @@ async def test_a_request_reaches_the_server_with_its_own_model_name_and_key(
     async with client.post(
         URL(f"{gateway}{CHAT}?a=%2F&b=1", encoded=True),
         data=b'{"model":"qwen",  "n": 1.0}',
-        headers={"Authorization": "Bearer magi_secret", "X-Api-Key": "magi_secret"},
+        headers={"Authorization": "Bearer sk-secret", "X-Api-Key": "sk-secret"},
     ) as response:
         answer = await response.json()
 
@@ -45,7 +45,7 @@ async def test_a_request_reaches_the_server_with_its_own_model_name_and_key(
     assert received.body == b'{"model":"alias-1",  "n": 1.0}'
     assert received.path_qs == f"{CHAT}?a=%2F&b=1"
     assert received.headers["authorization"] == "Bearer server-key-1"
-    assert "magi_secret" not in str(received.headers)
+    assert "sk-secret" not in str(received.headers)
 
 
 @pytest.mark.parametrize(

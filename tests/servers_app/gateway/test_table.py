@@ -349,7 +349,7 @@ def test_many_servers_cost_no_more_queries_than_one(
             server = make_server(model, replica=replica, wanted=Wanted.RUNNING, port=port)
             note_load(server, 1.0)
 
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(7):
         table = read_table()
 
     assert len(table.routes) == 30
