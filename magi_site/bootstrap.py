@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from magi_site.datadir import make_private_dir
 from magi_site.first_admin import USERNAME, ensure_admin
+from magi_site.groups import ensure_groups
 from profiles_app.errors import PresetFileError
 from profiles_app.files import sync
 from profiles_app.presets import ensure_shipped_presets
@@ -20,6 +21,7 @@ def bootstrap(console: Console) -> None:
     data_dir = Path(settings.MAGI_DATA_DIR)
     make_private_dir(data_dir)
     call_command("migrate", verbosity=0, interactive=False)
+    ensure_groups()
     try:
         ensure_shipped_presets()
     except PresetFileError as error:

@@ -1,4 +1,4 @@
-"""DATABASES from DATABASE_URL: SQLite tuned for many threads, or PostgreSQL."""
+"""DATABASES from DATABASE_URL: SQLite tuned for many threads, or PostgreSQL with a pool."""
 
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,21 @@ SQLITE_OPTIONS = {
     "timeout": 20,  # seconds
     "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
 }
+POOL_TIMEOUT_S = 10  # that a thread waits for a connection
+POOL_IDLE_S = 60
 ENGINES = {
     "django.db.backends.sqlite3": "sqlite:///PATH",
     "django.db.backends.postgresql": "postgres://USER:PASSWORD@HOST:PORT/NAME",
 }
 
 
-def database_from_url(url: str, data_dir: Path) -> dict[str, Any]:
+def database_from_url(url: str, data_dir: Path, *, connections: int) -> dict[str, Any]:
     """Return Django's settings for `url`; an empty one is SQLite in `data_dir`.
+
+    Args:
+        connections: the most that a process has to PostgreSQL. Each request has a thread,
+            and each thread a connection: without a bound 200 callers are more than a
+            server takes.
 
     Raises:
         ImproperlyConfigured: the URL is not one of the two that MAGI runs on. The
@@ -31,7 +38,7 @@ def database_from_url(url: str, data_dir: Path) -> dict[str, Any]:
     if not url:
         url = f"sqlite:///{data_dir / 'magi.sqlite3'}"
     try:
-        config = dict(dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True))
+        config = dict(dj_database_url.parse(url))
     except (ValueError, KeyError) as error:
         msg = f"DATABASE_URL cannot be read; use {accepted}."
         raise ImproperlyConfigured(msg) from error
@@ -39,8 +46,19 @@ def database_from_url(url: str, data_dir: Path) -> dict[str, Any]:
         msg = f"DATABASE_URL names a database that MAGI does not run on; use {accepted}."
         raise ImproperlyConfigured(msg)
     if config["ENGINE"] == "django.db.backends.sqlite3":
+        config |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
         name = Path(str(config["NAME"]))
         config["OPTIONS"] = SQLITE_OPTIONS
         # In a file: threads of a test share no in-memory database without locking it.
         config["TEST"] = {"NAME": str(name.with_name(f"test_{name.name}"))}
+    else:
+        pool = {
+            "min_size": 0,
+            "max_size": connections,
+            "timeout": POOL_TIMEOUT_S,
+            "max_idle": POOL_IDLE_S,
+        }
+        config["CONN_HEALTH_CHECKS"] = True
+        options: Any = config.get("OPTIONS", {})
+        config["OPTIONS"] = {**options, "pool": pool}
     return config

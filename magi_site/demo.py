@@ -9,6 +9,7 @@ from pathlib import Path
 from django.conf import settings
 from django.core.management.base import CommandError
 
+from models_app import roots
 from models_app.models import DiscoveredModel, RootKind, ScanRoot
 from profiles_app.errors import ProfileNotFoundError
 from profiles_app.models import Profile
@@ -50,10 +51,7 @@ def install() -> Path:
 
 
 def add_root(folder: Path) -> ScanRoot:
-    root, _ = ScanRoot.objects.get_or_create(
-        node=settings.MAGI_NODE, path=str(folder), defaults={"kind": RootKind.DIRECTORY}
-    )
-    return root
+    return roots.add_root(settings.MAGI_NODE, str(folder), kind=RootKind.DIRECTORY)
 
 
 def ensure_profile(root: ScanRoot) -> Profile:

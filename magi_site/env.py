@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 SLUG = re.compile(r"[-\w]{1,64}", re.ASCII)
+FLAG = re.compile(r"--?[A-Za-z][-\w]{0,63}", re.ASCII)
 # Names separated by dots (RFC 1123, section 2.1); Docker's have underscores. What ends in a
 # number is no name: it was to be an IP address.
 HOST_NAME = re.compile(r"(\w[-\w]*\.)*(?!\d+$)\w[-\w]*", re.ASCII)
@@ -77,6 +78,41 @@ def env_names(name: str) -> tuple[str, ...]:
             msg = f"{name}: {part!r} is no name of a variable; separate names by commas."
             raise ImproperlyConfigured(msg)
     return names
+
+
+def env_networks(name: str, default: str) -> list[str]:
+    """Return the variable `name` as IP addresses and networks, separated by commas.
+
+    Raises:
+        ImproperlyConfigured: one of them is neither, or is every address there is.
+    """
+    networks = [part.strip() for part in env_str(name, default).split(",") if part.strip()]
+    for part in networks:
+        try:
+            is_usable = ipaddress.ip_network(part).prefixlen > 0
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            msg = (
+                f"{name}: {part!r} is not accepted; give IP addresses or networks such as "
+                "10.0.0.0/24, separated by commas."
+            )
+            raise ImproperlyConfigured(msg)
+    return networks
+
+
+def env_flags(name: str) -> frozenset[str]:
+    """Return the variable `name` as flags of llama-server, separated by commas.
+
+    Raises:
+        ImproperlyConfigured: one of them is no flag.
+    """
+    flags = [part.strip() for part in os.environ.get(name, "").split(",") if part.strip()]
+    for part in flags:
+        if not FLAG.fullmatch(part):
+            msg = f"{name}: {part!r} is no flag; give names such as --slot-save-path."
+            raise ImproperlyConfigured(msg)
+    return frozenset(flags)
 
 
 def env_programs(name: str, *, reserved: str) -> dict[str, Path]:

@@ -7,19 +7,12 @@ Django's threads.
 import asyncio
 import signal
 from collections.abc import Callable
-from importlib import import_module
 from types import FrameType
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
-from asgiref.sync import sync_to_async
-from django.conf import settings
-from django.contrib.auth import get_user
-from django.db import close_old_connections
-from django.http import HttpRequest, parse_cookie
-
-from magi_site.api_access import MayCall
 from magi_site.event_hub import EventHub
-from magi_site.exposure import is_open
+from magi_site.stream_access import Pass, let_in
 from models_app.errors import QueueUnavailableError
 from servers_app.gateway.asgi import ClientWatch, Exchange, Receive, Scope, Send
 from servers_app.gateway.errors import ClientGoneError
@@ -53,18 +46,19 @@ class EventStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
-        if not await is_let_in(exchange):
+        entry = await let_in(exchange)
+        if entry is None:
             return
         try:
             with ClientWatch(receive):
-                await self._stream(exchange)
+                await self._stream(exchange, entry)
         except QueueUnavailableError as error:
             await exchange.answer(503, {"detail": str(error)})
         except ClientGoneError:
             pass  # that is how a stream ends
 
-    async def _stream(self, exchange: Exchange) -> None:
-        async with self._hub.listen() as listener:
+    async def _stream(self, exchange: Exchange, entry: Pass) -> None:
+        async with self._hub.listen(last_event_id(exchange)) as listener:
             await exchange.start(200, HEADERS)
             await exchange.write(b"retry: %d\n\n" % RETRY_MS)
             while True:
@@ -73,48 +67,22 @@ class EventStream:
                         events = await listener.take()
                 except TimeoutError:
                     events = PING
-                if not events:
+                if not (events and await entry.holds()):
                     break
                 await exchange.write(events)
         await exchange.end()
 
 
-async def is_let_in(exchange: Exchange) -> bool:
-    """Whether the call may be answered; one that may not has been."""
-    if exchange.method != "GET":
-        detail = f"{exchange.method} is not possible here. Use GET."
-        await exchange.answer(405, {"detail": detail}, [(b"allow", b"GET")])
-        return False
-    status = await _access(exchange)
-    if status != 200:
-        headers = [(b"www-authenticate", b"Bearer")] if status == 401 else []
-        await exchange.answer(status, {"detail": MayCall.message}, headers)
-        return False
-    return True
+def last_event_id(exchange: Exchange) -> str | None:
+    """Return the id of the last event that the client has; None: it begins.
 
-
-async def _access(exchange: Exchange) -> int:
-    """Return 200, or as what the call is refused: 401 for nobody, 403 for no staff."""
-    if is_open():
-        return 200
-    cookie = exchange.header(b"cookie")
-    if cookie is None:
-        return 401
-    return await sync_to_async(_access_by_session)(cookie.decode("latin-1"))
-
-
-def _access_by_session(cookie: str) -> int:
-    request = HttpRequest()
-    key = parse_cookie(cookie).get(settings.SESSION_COOKIE_NAME)
-    request.session = import_module(settings.SESSION_ENGINE).SessionStore(key)
-    close_old_connections()
-    try:
-        user = get_user(request)
-    finally:
-        close_old_connections()
-    if user.is_anonymous:
-        return 401
-    return 200 if user.is_staff else 403
+    A browser that comes back names it in the header. Who opens a new EventSource, which
+    takes no headers, names it in the query; the header is newer.
+    """
+    header = exchange.header(b"last-event-id")
+    if header is not None:
+        return header.decode("latin-1")
+    return dict(parse_qsl(exchange.query.decode("latin-1"))).get("last_event_id")
 
 
 def on_stop_signal(end: Callable[[], None]) -> None:

@@ -6,8 +6,8 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def is_local_only() -> bool:
-    """Whether the web server listens on loopback only."""
-    return settings.MAGI_HOST in LOOPBACK_HOSTS
+    """Whether the web server listens on loopback only, and no proxy brings others to it."""
+    return settings.MAGI_HOST in LOOPBACK_HOSTS and settings.MAGI_TLS == "off"
 
 
 def is_open() -> bool:

@@ -5,6 +5,10 @@ import secrets
 from pathlib import Path
 
 from django.contrib.auth import get_user_model
+from django.db import transaction
+
+from models_app import audit
+from models_app.audit_models import Action
 
 USERNAME = "admin"
 
@@ -27,7 +31,10 @@ def ensure_admin(data_dir: Path) -> str | None:
     with os.fdopen(descriptor, "w") as file:
         os.fchmod(file.fileno(), 0o600)
         file.write(password + "\n")
-    users.create_superuser(USERNAME, password=password)
+    with transaction.atomic():
+        user = users.create_superuser(USERNAME, password=password)
+        after = {"username": USERNAME, "is_staff": True, "is_superuser": True}
+        audit.record(Action.CREATE, user, after=after)
     return password
 
 

@@ -1,76 +1,120 @@
 """Refuse, before anything else looks at it, what no honest client sends.
 
-A browser will carry any web page's request to a server on this machine. Such a
-request names the page's site in Origin, or, when the page has its name pointed
-here (DNS rebinding), a foreign Host. Both are turned away whatever the keys say.
+A browser will carry any web page's request to a server on this machine. Such a request
+names the page's site in Origin, Sec-Fetch-Site or Referer, or, when the page has its name
+pointed here (DNS rebinding), a foreign Host. What an old browser names in none of them is
+one that a form could send: its content type is no JSON's. All are turned away, whatever
+the keys say.
 """
 
-import json
-from dataclasses import dataclass
+from typing import Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
-from magi_site.exposure import is_open
-from servers_app.gateway.asgi import Scope, Send
+from servers_app.gateway.asgi import Exchange, Receive, Scope, Send
+from servers_app.gateway.errors import GatewayError
 
-GUARDED = ("/v1/", "/api/", "/ai/")  # the admin has Django's own CSRF check
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-FOREIGN_SITES = frozenset({b"cross-site", b"same-site"})  # Sec-Fetch-Site: not this origin
+GATEWAY: Final = "/v1/"
+GUARDED: Final = (GATEWAY, "/api/", "/ai/")  # the admin has Django's own CSRF check
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+FOREIGN_SITES: Final = frozenset({b"cross-site", b"same-site"})  # not this origin
+# What a page may send anywhere without asking (a "simple" request of the Fetch standard);
+# b"" is a body of which it says nothing.
+SIMPLE_TYPES: Final = frozenset(
+    {b"", b"application/x-www-form-urlencoded", b"multipart/form-data", b"text/plain"}
+)
 
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """A JSON error, in OpenAI's shape under /v1 and in the API's elsewhere."""
-
-    status: int
-    detail: str
-    code: str
-    is_openai: bool
-
-    async def send(self, send: Send) -> None:
-        error = {
-            "message": self.detail,
-            "type": "authentication_error" if self.status == 401 else "invalid_request_error",
-            "code": self.code,
-            "param": None,
-        }
-        body = json.dumps({"error": error} if self.is_openai else {"detail": self.detail})
-        headers = [(b"content-type", b"application/json")]
-        if self.status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body.encode()})
+Headers = dict[bytes, bytes]
 
 
-def refusal(scope: Scope) -> Refusal | None:
-    """Return how the request is refused, or None when it may go on."""
-    path: str = scope["path"]
-    headers: dict[bytes, bytes] = dict(scope["headers"])
-    host = headers.get(b"host", b"").decode("latin-1")
-    is_openai = path.startswith("/v1/")
+class RefusedError(GatewayError):
+    """What is answered to a request that goes no further."""
 
-    domain, _ = split_domain_port(host)
-    if not domain or not validate_host(domain, settings.ALLOWED_HOSTS):
-        detail = (
+    type = "invalid_request_error"
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as clients of that path expect it."""
+        path: str = scope["path"]
+        body = self.body_for(path) if path.startswith(GATEWAY) else {"detail": self.message}
+        await Exchange(scope, receive, send).answer(self.status, body)
+
+
+class ForeignHostError(RefusedError):
+    status = 400
+    code = "host_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__(
             "This Host is not served here. Accepted hosts are listed in MAGI_ALLOWED_HOSTS."
         )
-        return Refusal(400, detail, "host_not_allowed", is_openai)
-    if path.startswith(GUARDED) and _is_foreign(scope["method"], headers, host):
-        detail = "Requests from web pages of other sites are refused."
-        return Refusal(403, detail, "origin_not_allowed", is_openai)
-    if is_openai and not is_open():
-        detail = (
-            "MAGI listens beyond this machine, so calls from anywhere are refused. Set "
-            "MAGI_HOST to 127.0.0.1, or MAGI_API_AUTH=off if whoever reaches it may use it."
+
+
+class ForeignSiteError(RefusedError):
+    status = 403
+    code = "origin_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__("Requests from web pages of other sites are refused.")
+
+
+class SimpleBodyError(RefusedError):
+    status = 415
+    code = "unsupported_media_type"
+
+    def __init__(self, content_type: bytes) -> None:
+        named = content_type.decode("latin-1") or "no type at all"
+        super().__init__(
+            f"A body of {named} is not taken here: any web page could send it. "
+            "Send JSON, with the header Content-Type: application/json."
         )
-        return Refusal(401, detail, "authentication_required", is_openai)
+
+
+def refusal(scope: Scope) -> RefusedError | None:
+    """Return how the request is refused, or None when it may go on."""
+    headers: Headers = dict(scope["headers"])
+    host = headers.get(b"host", b"").decode("latin-1")
+    domain, _ = split_domain_port(host)
+    if not domain or not validate_host(domain, settings.ALLOWED_HOSTS):
+        return ForeignHostError()
+    if not scope["path"].startswith(GUARDED):
+        return None
+    is_safe = scope["method"] in SAFE_METHODS
+    if _is_foreign(headers, host, is_safe=is_safe):
+        return ForeignSiteError()
+    if not is_safe and (content_type := _simple_type(headers)) is not None:
+        return SimpleBodyError(content_type)
     return None
 
 
-def _is_foreign(method: str, headers: dict[bytes, bytes], host: str) -> bool:
+def _is_foreign(headers: Headers, host: str, *, is_safe: bool) -> bool:
+    """Whether a page of another site made the request."""
     origin = headers.get(b"origin")
     if origin is not None:
-        return urlsplit(origin.decode("latin-1")).netloc.lower() != host.lower()
-    return method not in SAFE_METHODS and headers.get(b"sec-fetch-site") in FOREIGN_SITES
+        return not _is_at(origin, host)
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        # A link to a page of ours may be followed from anywhere; only a browser says that.
+        is_followed = is_safe and headers.get(b"sec-fetch-mode") == b"navigate"
+        return site in FOREIGN_SITES and not is_followed
+    referer = headers.get(b"referer")
+    return not is_safe and referer is not None and not _is_at(referer, host)
+
+
+def _is_at(url: bytes, host: str) -> bool:
+    try:
+        return urlsplit(url.decode("latin-1")).netloc.lower() == host.lower()
+    except ValueError:  # [ without ]
+        return False
+
+
+def _simple_type(headers: Headers) -> bytes | None:
+    """Return the content type of a body that any page could send; None for another."""
+    content_type = headers.get(b"content-type")
+    if content_type is None:
+        has_body = headers.get(b"content-length", b"0") != b"0"
+        if not has_body and b"transfer-encoding" not in headers:
+            return None
+    essence = (content_type or b"").partition(b";")[0].strip().lower()
+    return essence if essence in SIMPLE_TYPES else None

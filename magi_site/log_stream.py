@@ -24,9 +24,9 @@ from magi_site.events import (
     PING,
     PING_SECONDS,
     RETRY_MS,
-    is_let_in,
     on_stop_signal,
 )
+from magi_site.stream_access import Pass, let_in
 from profiles_app.models import MAX_REPLICAS
 from servers_app import logs
 from servers_app.gateway.asgi import ClientWatch, Exchange, Receive, Scope, Send
@@ -75,14 +75,15 @@ class LogStream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
-        if not await is_let_in(exchange):
+        entry = await let_in(exchange)
+        if entry is None:
             return
         try:
             wish = _wish(exchange)
             server_id = await sync_to_async(_find)(wish.model_id, wish.replica)
             if wish.follow:
                 with ClientWatch(receive):
-                    await self._stream(exchange, server_id, wish.lines)
+                    await self._stream(exchange, entry, server_id, wish.lines)
             else:
                 await _answer(exchange, server_id, wish.lines)
         except APIException as error:
@@ -94,7 +95,9 @@ class LogStream:
                 raise
             await exchange.answer(503, {"detail": f"The log cannot be read: {error}."})
 
-    async def _stream(self, exchange: Exchange, server_id: int, lines: int) -> None:
+    async def _stream(
+        self, exchange: Exchange, entry: Pass, server_id: int, lines: int
+    ) -> None:
         came_from = (exchange.header(b"last-event-id") or b"").decode("latin-1")
         follower = logs.Follower(server_id, lines=lines, position=came_from)
         end = asyncio.Event()
@@ -107,6 +110,8 @@ class LogStream:
             written_at = clock()
             while not end.is_set():
                 if found or clock() - written_at >= self._ping_seconds:
+                    if not await entry.holds():
+                        break
                     # Whoever reads slowly is waited for here; the log waits on the disk.
                     await exchange.write(b"".join(map(_event, found)) or PING)
                     written_at = clock()
@@ -129,7 +134,6 @@ async def _answer(exchange: Exchange, server_id: int, lines: int) -> None:
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"content-length", str(len(body)).encode()),
             (b"cache-control", b"no-store"),
-            (b"x-content-type-options", b"nosniff"),  # a log may hold anything
         ],
     )
     await exchange.end(body)

@@ -34,6 +34,8 @@ def web_command(host: str, port: int) -> list[str]:
         *("--host", host),
         *("--port", str(port)),
         *("--timeout-graceful-shutdown", str(GRACEFUL_SHUTDOWN_S)),
+        *("--http", "magi_site.http_protocol:BoundedProtocol"),
+        *("--ws", "none"),
         "--no-access-log",
         "--no-proxy-headers",
         "--no-server-header",

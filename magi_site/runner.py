@@ -9,9 +9,10 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.management.base import CommandError
-from django.db import connection
+from django.db import DatabaseError, connection
 from redis import Redis, RedisError
 from rich.console import Console
+from rich.markup import escape
 
 from magi_site.embedded_redis import redis_argv
 from magi_site.processes import (
@@ -74,16 +75,18 @@ class Runner:
 
     def stop(self) -> None:
         """Stop the llama-servers and every process of ours; return when all are gone."""
+        connection.close()  # a database that was away meanwhile has cut it
         with self._console.status("stopping"):
             # First, so that the worker gives up a load it waits for, and can end.
-            with suppress(QueueUnavailableError):
+            with suppress(QueueUnavailableError, DatabaseError):
                 request_stop_all(settings.MAGI_NODE, who="run", why="MAGI was stopped")
             self._children.stop("web", "watch", "beat", "worker")
-            _stop_servers()
+            try:
+                names = _stop_servers()
+            except DatabaseError as error:
+                names = f"perhaps llama-servers, which are in the database ({error})"
             self._children.stop("redis")
-        left = Server.objects.filter(node=settings.MAGI_NODE, state__in=RUNNING)
-        names = ", ".join(str(server) for server in left.select_related("model"))
-        self._console.print(f"[red]Still running:[/] {names}" if names else "Stopped.")
+        self._console.print(f"[red]Still running:[/] {escape(names)}" if names else "Stopped.")
 
     def _until(self, child: Child, answers: Callable[[], bool]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -95,12 +98,18 @@ class Runner:
             time.sleep(POLL_S)
 
 
-def _stop_servers() -> None:
-    """Stop here what the worker did not; it is gone by now, or was dead before."""
+def _stop_servers() -> str:
+    """Stop here what the worker did not; it is gone by now, or was dead before.
+
+    Returns:
+        The names of those that run still.
+    """
     server_ids = supervisor.unsettled(settings.MAGI_NODE)
     if server_ids:
         with ThreadPoolExecutor(len(server_ids)) as pool:
             list(pool.map(_settle, server_ids))
+    left = Server.objects.filter(node=settings.MAGI_NODE, state__in=RUNNING)
+    return ", ".join(str(server) for server in left.select_related("model"))
 
 
 def _settle(server_id: int) -> None:
@@ -127,7 +136,8 @@ def _worker_answers() -> bool:
 
 
 def _web_answers() -> bool:
-    host = "127.0.0.1" if settings.MAGI_HOST in {"0.0.0.0", "::"} else settings.MAGI_HOST  # noqa: S104
+    listens_everywhere = settings.MAGI_HOST in {"0.0.0.0", "::"}  # noqa: S104  # nosec B104
+    host = "127.0.0.1" if listens_everywhere else settings.MAGI_HOST
     web = http.client.HTTPConnection(host, settings.MAGI_PORT, timeout=2)
     try:
         web.request("GET", "/health")

@@ -4,6 +4,8 @@ docs/configuration.md lists them all; a test compares that page with this file.
 """
 
 import os
+import tomllib
+from datetime import timedelta
 from pathlib import Path
 
 import django_stubs_ext
@@ -14,19 +16,24 @@ from magi_site.datadir import broker_url, ensure_secret_key, runtime_dir
 from magi_site.env import (
     env_bool,
     env_choice,
+    env_flags,
     env_host,
     env_int,
     env_names,
+    env_networks,
     env_path,
     env_paths,
     env_programs,
     env_str,
 )
+from magi_site.exposure import LOOPBACK_HOSTS
 
 django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 dotenv.load_dotenv(env_path("MAGI_ENV_FILE", BASE_DIR / ".env"))  # the environment wins
+
+MAGI_VERSION = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
 
 # -- where MAGI writes, and what it listens on
 MAGI_DATA_DIR = env_path("MAGI_DATA_DIR", BASE_DIR / "data")
@@ -36,6 +43,8 @@ MAGI_PORT = env_int("MAGI_PORT", 8000, minimum=1, maximum=65535)
 MAGI_NODE = env_str("MAGI_NODE", "local")
 MAGI_NODE_ADDRESS = env_host("MAGI_NODE_ADDRESS", "127.0.0.1")
 MAGI_API_AUTH = env_choice("MAGI_API_AUTH", "auto", choices=("auto", "required", "off"))
+MAGI_TLS = env_choice("MAGI_TLS", "off", choices=("off", "proxy"))
+MAGI_TRUSTED_PROXIES = env_networks("MAGI_TRUSTED_PROXIES", "127.0.0.1,::1")
 
 # -- models, profiles, servers: the guide's names
 MAGI_PROFILE = env_str("MAGI_PROFILE", "")  # empty: the active profile, else `development`
@@ -54,8 +63,11 @@ MODEL_CONCURRENT_STARTS = env_bool("MODEL_CONCURRENT_STARTS", default=True)
 MAGI_MEMORY_RESERVE_MIB = env_int("MAGI_MEMORY_RESERVE_MIB", 1024, minimum=0, maximum=1048576)
 MAGI_REQUEST_LOG_DAYS = env_int("MAGI_REQUEST_LOG_DAYS", 30, minimum=0, maximum=3650)
 MAGI_KEEP_PROMPTS = env_bool("MAGI_KEEP_PROMPTS", default=False)
+MAGI_AUDIT_DAYS = env_int("MAGI_AUDIT_DAYS", 365, minimum=0, maximum=3650)  # 0: for good
 LLAMA_SERVER_PATH = env_str("LLAMA_SERVER_PATH", "")  # empty: on PATH, else embedded
 LLAMA_SERVER_BUILDS = env_programs("LLAMA_SERVER_BUILDS", reserved="embedded")
+MAGI_ALLOWED_EXTRA_ARGS = env_flags("MAGI_ALLOWED_EXTRA_ARGS")
+MAGI_ALLOW_REMOTE_MEDIA = env_bool("MAGI_ALLOW_REMOTE_MEDIA", default=False)
 
 # -- Django
 SECRET_KEY = os.environ.get("MAGI_SECRET_KEY") or ensure_secret_key(MAGI_DATA_DIR)
@@ -81,20 +93,26 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
     "models_app",
     "profiles_app",
     "servers_app",
 ]
 MIDDLEWARE = [
+    "magi_site.headers.security_headers",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "magi_site.audit_door.audit_door",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 TEMPLATES = [
     {
@@ -111,24 +129,79 @@ TEMPLATES = [
     }
 ]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    {"NAME": name}
     for name in (
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
+        "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "django.contrib.auth.password_validation.CommonPasswordValidator",
+        "django.contrib.auth.password_validation.NumericPasswordValidator",
+        "models_app.logins.PasswordAudit",  # refuses none: it is told of those that are set
     )
 ]
 X_FRAME_OPTIONS = "DENY"
+
+# -- TLS, which a reverse proxy speaks: magi_site/asgi.py believes its X-Forwarded-Proto
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = MAGI_TLS == "proxy"
+MAGI_HSTS_SECONDS = env_int("MAGI_HSTS_SECONDS", 31536000, minimum=0, maximum=63072000)
+SECURE_HSTS_SECONDS = MAGI_HSTS_SECONDS if MAGI_TLS == "proxy" else 0
+CSRF_COOKIE_HTTPONLY = True  # forms have the token in them
+SILENCED_SYSTEM_CHECKS = [
+    # MAGI speaks for the name that it is called by: for no name below that, and in no
+    # browser's list of names.
+    "security.W005",
+    "security.W021",
+]
+if MAGI_TLS == "off" and MAGI_HOST in LOOPBACK_HOSTS:
+    # What TLS protects stays on this machine. Beyond it, magi_site.W002 speaks as well.
+    SILENCED_SYSTEM_CHECKS += [
+        "security.W004",  # HSTS
+        "security.W008",  # redirect to https
+        "security.W012",  # Secure on the session's cookie
+        "security.W016",  # and on that of CSRF
+    ]
+
+# -- bounds of what Django reads; magi_site/bodies.py bounds the whole body
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2621440  # bytes of a form
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
+DATA_UPLOAD_MAX_NUMBER_FILES = 10
+
+# -- sign-in. Counted in the database: for all web processes, and without Redis
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+# Both together: whoever guesses from elsewhere shuts nobody out of an own account.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # what the page says stays true
+AXES_RESET_ON_SUCCESS = True
+AXES_LOCKOUT_CALLABLE = "magi_site.login.locked_out"
+AXES_CLIENT_STR_CALLABLE = "magi_site.login.client_in_logs"
+AXES_CLIENT_IP_CALLABLE = "magi_site.login.address"
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
 WHITENOISE_USE_FINDERS = True  # served from where they lie: no collectstatic step
 WHITENOISE_AUTOREFRESH = False
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 
-DATABASES = {"default": database_from_url(env_str("DATABASE_URL", ""), MAGI_DATA_DIR)}
+MAGI_DATABASE_CONNECTIONS = env_int("MAGI_DATABASE_CONNECTIONS", 40, minimum=4, maximum=1000)
+DATABASES = {
+    "default": database_from_url(
+        env_str("DATABASE_URL", ""), MAGI_DATA_DIR, connections=MAGI_DATABASE_CONNECTIONS
+    )
+}
 
 # -- Celery. Redis is a unix socket of our own unless REDIS_URL names a server.
 OWN_REDIS = not os.environ.get("REDIS_URL")
 REDIS_URL = env_str("REDIS_URL", f"unix://{MAGI_RUN_DIR / 'redis.sock'}")
 CELERY_BROKER_URL = broker_url(REDIS_URL)
-CELERY_RESULT_BACKEND = CELERY_BROKER_URL
+CELERY_RESULT_BACKEND = (
+    f"models_app.broker:PolledResults+{CELERY_BROKER_URL.removeprefix('redis+')}"
+)
+CELERY_RESULT_BACKEND_THREAD_SAFE = True  # one for all threads; each request has its own
+CELERY_REDIS_SOCKET_TIMEOUT = 0.5  # of results; a worker tries again to write one
+CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 0.5
 CELERY_RESULT_EXPIRES = 3600  # seconds
 CELERY_TASK_DEFAULT_QUEUE = f"node.{MAGI_NODE}"
 CELERY_TASK_ACKS_LATE = True  # every task is safe to run twice
@@ -153,14 +226,50 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": PRUNE_SECONDS,
         "options": {"expires": PRUNE_SECONDS - 1},
     },
+    "prune-audit": {
+        "task": "models_app.tasks.prune_audit",
+        "schedule": PRUNE_SECONDS,
+        "options": {"expires": PRUNE_SECONDS - 1},
+    },
 }
 
 REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["magi_site.api_access.MayCall"],
-    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework.authentication.SessionAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "magi_site.api_keys.KeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_THROTTLE_CLASSES": ["magi_site.api_keys.KeyThrottle"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["models_app.json_body.BoundedJSONParser"],
     "EXCEPTION_HANDLER": "magi_site.api_errors.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "magi_site.schema.MagiSchema",
+}
+
+# -- the OpenAPI document at /api/schema/, and its page at /api/docs/
+SPECTACULAR_SETTINGS = {
+    "TITLE": "MAGI",
+    "VERSION": MAGI_VERSION,
+    "OAS_VERSION": "3.1.0",
+    "DESCRIPTION": "The REST API of MAGI, a control plane for local language models.",
+    "SCHEMA_PATH_PREFIX": "/api",
+    "COMPONENT_SPLIT_REQUEST": True,  # what is sent may have less in it than what is answered
+    "SWAGGER_UI_DIST": "SIDECAR",  # served from here: the page works without a network
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "magi_site.schema.complete",
+    ],
+    # One name for each set of words, whichever fields have them.
+    "ENUM_NAME_OVERRIDES": {
+        "TierEnum": "models_app.models.Tier",
+        "ModelKindEnum": "models_app.models.ModelKind",
+        "ServerStateEnum": "servers_app.models.ServerState",
+        "WantedEnum": "servers_app.models.Wanted",
+        "HealthEnum": "magi_site.operations.component.Health",
+        "StartStatusEnum": ["started", "already_running"],
+        "StopStatusEnum": ["stopped", "not_running"],
+    },
 }
 
 LOGGING = {
@@ -172,6 +281,7 @@ LOGGING = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     # A reconcile every few seconds would fill the worker's log with its own success.
     "loggers": {
+        "axes": {"level": "WARNING"},
         "celery.app.trace": {"level": "WARNING"},
         "celery.worker.strategy": {"level": "WARNING"},
         "watchfiles.main": {"level": "WARNING"},  # a line for each piece of a download

@@ -1,4 +1,7 @@
-"""Clients of /api/events: one that is driven by hand, and a uvicorn for real ones."""
+"""Clients of /api/events: one that is driven by hand, and a uvicorn for real ones.
+
+And what happens in Redis meanwhile.
+"""
 
 import asyncio
 import json
@@ -9,12 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
+from redis import Redis
 
+from models_app.events import Publisher, stream
 from servers_app.gateway.asgi import Message, Receive, Scope, Send
 
 PATIENCE_S = 30.0  # a watchdog, far above what anything takes
 
 Application = Callable[[Scope, Receive, Send], Any]
+Connect = Callable[..., "Client"]
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -35,6 +41,11 @@ def parse_events(text: str) -> list[tuple[str, dict[str, Any]]]:
     return events
 
 
+def numbers_of(text: str) -> list[int | None]:
+    """Return what came, by the numbers that `Happening` gives; None is a `lost`."""
+    return [data.get("number") for kind, data in parse_events(text) if kind in ("scan", "lost")]
+
+
 @dataclass
 class Client:
     """A client as the ASGI server shows it; it reads only while `reads` is set."""
@@ -44,14 +55,16 @@ class Client:
     sent: list[Message] = field(default_factory=list)
     task: "asyncio.Task[None] | None" = None
 
-    def call(self, application: Application, method: str = "GET", **headers: str) -> None:
+    def call(
+        self, application: Application, method: str = "GET", query: str = "", **headers: str
+    ) -> None:
         scope: Scope = {
             "type": "http",
             "method": method,
             "path": "/api/events",
-            "query_string": b"",
+            "query_string": query.encode(),
             "headers": [
-                (name.encode(), value.encode())
+                (name.replace("_", "-").encode(), value.encode())
                 for name, value in {"host": "localhost", **headers}.items()
             ],
         }
@@ -79,6 +92,20 @@ class Client:
     def kinds(self) -> list[str]:
         return [kind for kind, _ in self.events]
 
+    @property
+    def last_event_id(self) -> str:
+        """What a browser would name when it comes back."""
+        lines = self.text[: self.text.rindex("\n\n")].split("\n")
+        return [line for line in lines if line.startswith("id: ")][-1].removeprefix("id: ")
+
+    @property
+    def numbers(self) -> list[int | None]:
+        return numbers_of(self.text)
+
+    def has_got(self, number: int) -> bool:
+        """Whether the event of that number is the last that came."""
+        return self.numbers[-1:] == [number]
+
     async def until_ended(self) -> None:
         assert self.task is not None
         async with asyncio.timeout(PATIENCE_S):
@@ -95,6 +122,45 @@ class Client:
     async def _send(self, message: Message) -> None:
         await self.reads.wait()
         self.sent.append(message)
+
+
+class Happening:
+    """Events that are published, with a number each, and the Redis they go to."""
+
+    def __init__(self, redis_url: str) -> None:
+        self.publisher = Publisher(redis_url)
+        self.redis = Redis.from_url(redis_url)
+        self.key = stream(redis_url)
+        self.count = 0
+
+    def publish(self, count: int = 1) -> None:
+        for _ in range(count):
+            self.count += 1
+            self.publisher.publish("scan", {"number": self.count})
+
+    def ids(self) -> list[str]:
+        """Return the ids of the events that Redis keeps, the oldest first."""
+        kept: Any = self.redis.xrange(self.key)
+        return [event_id.decode() for event_id, _fields in kept]
+
+    def trim(self, count: int) -> None:
+        """Leave the newest `count` events in Redis, and no more."""
+        self.redis.xtrim(self.key, maxlen=count, approximate=False)
+
+    def readers(self) -> list[str]:
+        """Return the ids of the connections that anybody but this one has to Redis."""
+        ours = {self.redis.client_id(), self.publisher._redis.client_id()}
+        found = self.redis.client_list()
+        return [client["id"] for client in found if int(client["id"]) not in ours]
+
+    def cut(self) -> None:
+        """Close all of those."""
+        for client_id in self.readers():
+            self.redis.client_kill_filter(_id=client_id)
+
+    def close(self) -> None:
+        self.publisher.close()
+        self.redis.close()
 
 
 @asynccontextmanager
