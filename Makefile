@@ -19,12 +19,16 @@ demo: $(VENV)/.run ## The same with a small model that is installed for it (98 M
 test: $(VENV)/.dev ## Install what the tests need, and run all of them (or those that ARGS="..." names)
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.dev ## Lint, types, import contracts, migrations
+check: $(VENV)/.dev ## Lint, types, import contracts, migrations, what is unsafe
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy .
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/python manage.py makemigrations --check --dry-run
+	@$(BIN)/bandit --quiet --configfile pyproject.toml --recursive .
+	@$(BIN)/python manage.py check --deploy --fail-level WARNING
+	@MAGI_HOST=0.0.0.0 MAGI_TLS=proxy MAGI_ALLOWED_HOSTS=magi.example.org \
+		$(BIN)/python manage.py check --deploy --fail-level WARNING
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

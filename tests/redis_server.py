@@ -1,7 +1,10 @@
 """A real Redis server for a test, which can be killed and started again."""
 
+import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +39,16 @@ class RedisServer:
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Have it answer nobody, and go on afterwards."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
         try:

@@ -20,7 +20,7 @@ from tests.clients.serving import (
 )
 
 LOG = "engine.log"
-KEY = "magi_key"  # whatever a client must send
+KEY = "sk-none"  # whatever a client must send
 
 
 @pytest.fixture(scope="session")

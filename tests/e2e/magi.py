@@ -83,6 +83,7 @@ class Magi:
             self.base_url + path,
             method=method,
             data=json.dumps(body).encode() if body is not None else None,
+            headers={} if body is None else {"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:  # noqa: S310
             return json.load(response)

@@ -72,3 +72,16 @@ def test_two_scans_at_once_find_every_model_once(magi: Magi) -> None:
 
     assert sorted(len(report["added"]) for report in reports) == [0, FILES]
     assert sorted(len(report["unchanged"]) for report in reports) == [0, FILES]
+
+
+def test_a_rescan_that_nobody_waits_for_is_followed_to_its_report(magi: Magi) -> None:
+    magi.start()
+
+    queued = magi.call("POST", "/api/models/rescan?wait=0")
+    magi.until(lambda: magi.get(queued["status_url"])["state"] not in {"pending", "running"})
+
+    task = magi.get(queued["status_url"])
+    assert (task["state"], task["error"]) == ("success", None)
+    assert task["result"]["models_found"] == FILES
+    assert magi.call("POST", "/api/models/rescan")["models_found"] == FILES
+    assert magi.stop() == 0
