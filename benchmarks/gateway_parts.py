@@ -16,6 +16,7 @@ import httptools
 import uvicorn
 import uvloop
 
+from magi_site.http_protocol import BoundedProtocol
 from servers_app.gateway.app import Gateway
 from servers_app.gateway.routes import READY, Replica, Route, RoutingTable
 
@@ -124,7 +125,7 @@ async def serve_gateway(port: int, upstream_port: int) -> None:
     await gateway.startup()
     config = uvicorn.Config(
         gateway, host=HOST, port=port, lifespan="off", ws="none", log_level="warning",
-        access_log=False, backlog=2048,
+        access_log=False, backlog=2048, http=BoundedProtocol,
     )  # fmt: skip
     await uvicorn.Server(config).serve()
     await gateway.shutdown()
