@@ -19,4 +19,4 @@ USER magi
 VOLUME /data
 EXPOSE 8000
 
-CMD ["python", "-m", "uvicorn", "magi_site.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "5", "--no-access-log", "--no-proxy-headers", "--no-server-header"]
+CMD ["python", "-m", "uvicorn", "magi_site.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "5", "--http", "magi_site.http_protocol:BoundedProtocol", "--ws", "none", "--no-access-log", "--no-proxy-headers", "--no-server-header"]
