@@ -2,7 +2,7 @@
 
 Loaded with `-p` (pyproject.toml), because pytest-django imports the settings before
 any conftest.py. The tests write nowhere but in a folder of their own, and whoever
-runs them chooses nothing but DATABASE_URL and REDIS_URL.
+runs them chooses nothing but DATABASE_URL and REDIS_URL, which ends with a database's number.
 """
 
 import atexit
@@ -19,6 +19,10 @@ atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
 for name in [*os.environ]:
     if name.startswith(("MAGI_", "MODEL_", "LLAMA_", "HF_")):
         del os.environ[name]
+if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")) and "REDIS_URL" in os.environ:
+    # Those who share a Redis would hear of each other: a database for each.
+    server, _, database = os.environ["REDIS_URL"].rpartition("/")
+    os.environ["REDIS_URL"] = f"{server}/{int(database) + int(worker.removeprefix('gw'))}"
 os.environ.update(
     MAGI_DATA_DIR=DATA_DIR,
     MAGI_ENV_FILE=os.devnull,
@@ -47,6 +51,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _uses_database(item: pytest.Item) -> bool:
+    if any(f"tests/{folder}/" in item.nodeid for folder in ("api", "browser")):
+        return False  # about HTTP, and long
     folders = ("e2e", "chaos", "magi_site")  # these run whole processes
     return (
         item.get_closest_marker("django_db") is not None
