@@ -47,7 +47,7 @@ class SchemaView(APIView):
         parameters=[
             OpenApiParameter(
                 "format",
-                {"type": "string", "enum": ["json", "yaml"]},
+                {"type": "string", "enum": ["json", "yaml", ""]},
                 description="What `Accept` says, for those who cannot send it.",
             )
         ],

@@ -213,9 +213,11 @@ async def _find(event_id: str, log: EventLog, kept: KeptEvents, listener: Listen
         redis.RedisError, OSError: Redis cannot be reached.
     """
     oldest_id = log.oldest_id
+    if oldest_id is None:
+        return  # of what Redis said, nothing is left here to put it in front of
     if is_before(event_id, oldest_id):
         older = await kept.between(event_id, oldest_id)
-        if older and log.oldest_id == oldest_id:
+        if log.oldest_id == oldest_id:
             log.prepend(older)
     elif await kept.has(event_id):  # another process told it already
         with suppress(TimeoutError):

@@ -52,8 +52,8 @@ class EventLog:
         return self._first + len(self._entries)
 
     @property
-    def oldest_id(self) -> str:
-        return next(iter(self._places), "")
+    def oldest_id(self) -> str | None:
+        return next(iter(self._places), None)
 
     def append(self, entry: Entry) -> None:
         if entry.id:
@@ -66,6 +66,8 @@ class EventLog:
     def prepend(self, older: Iterable[Entry]) -> None:
         """Put what was before the oldest in front, in its order."""
         added = list(older)
+        if not added:
+            return
         self._first -= len(added)
         places = {entry.id: self._first + index for index, entry in enumerate(added)}
         self._places = places | self._places

@@ -55,7 +55,8 @@ class KeptEvents:
             if found and found[0] == last:
                 page = Page(found[1:], follows=True)
             else:
-                found = await self._range("-", "+", PAGE + 1) or [await self._newest()]
+                while not (found := await self._range("-", "+", PAGE + 1)):
+                    await self._mark()
                 page = Page(found, follows=False)
             yield page
             last = found[-1]
@@ -66,23 +67,27 @@ class KeptEvents:
                     )
 
     async def between(self, first_id: str, end_id: str) -> list[Entry]:
-        """Return the entries from one up to another, without that; none: the first has gone."""
+        """Return the entries that are kept, from one up to another, without that."""
         entries: list[Entry] = []
         first = first_id
         while page := await self._range(first, f"({end_id}", PAGE):
             entries += page
             first = f"({page[-1].id}"
-        return entries if entries and entries[0].id == first_id else []
+        return entries
 
     async def has(self, event_id: str) -> bool:
         return bool(await self._range(event_id, event_id, 1))
 
     async def _newest(self) -> Entry:
-        """Return the newest entry, and put one there if there is none, to go on from."""
         async with asyncio.timeout(TIMEOUT_S):
             while not (found := await self._redis.xrevrange(self._key, count=1)):
-                await self._redis.xadd(self._key, {FIELD: "{}"})
+                await self._mark()
         return _entry(found[0])
+
+    async def _mark(self) -> None:
+        """Put an entry there that is no event, to go on from where there is none."""
+        async with asyncio.timeout(TIMEOUT_S):
+            await self._redis.xadd(self._key, {FIELD: "{}"})
 
     async def _range(self, first: str, last: str, count: int) -> list[Entry]:
         async with asyncio.timeout(TIMEOUT_S):

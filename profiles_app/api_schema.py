@@ -23,7 +23,7 @@ NAME: Final = OpenApiParameter(
 )
 _AS_YAML: Final = OpenApiParameter(
     "format",
-    {"type": "string", "enum": ["json", "yaml"]},
+    {"type": "string", "enum": ["json", "yaml", ""]},
     description="What `Accept` says, for those who cannot send it.",
 )
 _YAML_TEXT: Final = {

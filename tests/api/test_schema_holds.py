@@ -154,10 +154,15 @@ class Schemathesis:
             timeout=PATIENCE_S,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr + self._tracebacks()
         calls = re.search(r"([\d,]+) generated", done.stdout)
         assert calls, done.stdout
         assert int(calls[1].replace(",", "")) > self._cases // 2, done.stdout
+
+    def _tracebacks(self) -> str:
+        """Return what the web server says of what it could not answer."""
+        log = (self._folder / "web.log").read_text(errors="replace")
+        return "\n".join(re.findall(r"^.*Traceback \(.*\n(?:^(?: .*)?\n)*^.*\n", log, re.M))
 
 
 @pytest.fixture

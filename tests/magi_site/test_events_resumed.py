@@ -6,7 +6,9 @@ import pytest
 
 from magi_site import kept_events
 from magi_site.event_hub import EventHub
+from magi_site.event_log import Entry
 from magi_site.events import EventStream
+from magi_site.kept_events import KeptEvents
 from tests.magi_site.listening import Client, Connect, Happening, until
 from tests.redis_server import RedisServer
 
@@ -91,11 +93,24 @@ async def test_more_than_a_page_is_replayed_whole(
 
 
 async def test_an_id_that_this_process_has_not_read_yet_is_waited_for(
-    connect: Connect, stream: EventStream, happening: Happening
+    connect: Connect,
+    stream: EventStream,
+    happening: Happening,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Another process was quicker: the event is on its way here."""
     client = connect(stream)
     await until(lambda: bool(client.text))
+    read, may_read = KeptEvents._range, asyncio.Event()
+
+    async def read_later(kept: KeptEvents, first: str, last: str, count: int) -> list[Entry]:
+        if last == "+":
+            await may_read.wait()
+        else:
+            asyncio.get_running_loop().call_later(0.01, may_read.set)
+        return await read(kept, first, last, count)
+
+    monkeypatch.setattr(KeptEvents, "_range", read_later)
     happening.publish()
     newest = happening.ids()[-1]
 
@@ -104,6 +119,7 @@ async def test_an_id_that_this_process_has_not_read_yet_is_waited_for(
     happening.publish()
 
     await until(lambda: back.numbers == [2])
+    await until(lambda: client.numbers == [1, 2])
 
 
 async def test_an_id_in_the_query_does_for_who_can_send_no_header(

@@ -1,5 +1,4 @@
 import json
-import signal
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -9,10 +8,10 @@ import pytest
 from django.conf import settings as django_settings
 from pytest_django import Settings
 from redis import Redis
-from redis.client import PubSub
+from redis.client import Pipeline, PubSub
 
 from models_app import events
-from models_app.events import channel, publish
+from models_app.events import channel, publish, stream
 from tests.redis_server import PATIENCE_S, RedisServer
 
 
@@ -49,6 +48,55 @@ def test_an_event_says_what_it_is_and_when_it_was(subscription: PubSub) -> None:
     assert datetime.fromisoformat(event["at"]).utcoffset() == timedelta()
 
 
+def kept(redis_server: RedisServer) -> list[dict[str, Any]]:
+    with Redis.from_url(redis_server.url) as redis:
+        entries = redis.xrange(stream(redis_server.url))
+    return [json.loads(fields[b"event"]) for _, fields in entries]
+
+
+def test_an_event_is_kept_as_it_was_told(
+    subscription: PubSub, redis_server: RedisServer
+) -> None:
+    publish(events.SERVER, {"state": "starting"})
+    publish(events.SCAN, {"node": "local"})
+
+    told = [next_event(subscription), next_event(subscription)]
+    assert kept(redis_server) == told
+
+
+def test_the_newest_are_kept_and_take_no_more_room(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis drops them by the hundred, so it may be as many more."""
+    monkeypatch.setattr(events, "MAX_KEPT", 200)
+
+    for number in range(1000):
+        publish(events.SCAN, {"files_seen": number})
+
+    numbers = [event["files_seen"] for event in kept(redis_server)]
+    assert numbers == list(range(1000))[-len(numbers) :]
+    assert 200 <= len(numbers) <= 300
+
+
+def test_what_the_gateways_tell_each_other_is_not_kept(
+    subscription: PubSub, redis_server: RedisServer
+) -> None:
+    publish(events.KEY, {"key_id": 1})
+
+    assert next_event(subscription)["kind"] == "key"
+    assert kept(redis_server) == []
+
+
+def test_an_event_that_is_too_big_is_a_line_in_the_log_and_lost(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(events.SCAN, {"folder": "x" * events.MAX_EVENT_BYTES})
+    publish(events.SCAN, {"folder": "/models"})
+
+    assert [event["kind"] for event in kept(redis_server)] == ["lost", "scan"]
+    assert "A scan event could not be published" in caplog.text
+
+
 def test_what_goes_with_an_event_cannot_change_what_it_is(subscription: PubSub) -> None:
     publish(events.MODEL, {"kind": "vision"})
 
@@ -76,36 +124,38 @@ def test_without_redis_nothing_is_raised_and_nothing_is_tried_for_a_while(
     redis_server.kill()
     publish(events.SCAN, {})
     tried: list[object] = []
-    monkeypatch.setattr(Redis, "publish", lambda *_args: tried.append(1))
+    monkeypatch.setattr(Pipeline, "execute", lambda *_args: tried.append(1))
 
     publish(events.SCAN, {})
 
     assert tried == []
 
 
-def test_after_a_while_it_is_tried_again(
+def test_after_a_while_it_is_tried_again_and_says_how_many_are_missing(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "QUIET_S", 0.0)
     redis_server.kill()
-    publish(events.SCAN, {})
+    publish(events.SCAN, {"node": "one"})
+    publish(events.SCAN, {"node": "two"})
+    publish(events.KEY, {"key_id": 1})  # which no listener misses
     redis_server.start()
 
     with Redis.from_url(redis_server.url) as redis, redis.pubsub() as pubsub:
         pubsub.subscribe(channel(redis_server.url))
         pubsub.get_message(timeout=PATIENCE_S)
-        publish(events.SCAN, {"node": "local"})
+        publish(events.SCAN, {"node": "three"})
+        publish(events.SCAN, {"node": "four"})
 
-        assert next_event(pubsub)["node"] == "local"
+        assert next_event(pubsub)["node"] == "three"
+    lost, *later = kept(redis_server)
+    assert (lost["kind"], lost["count"]) == ("lost", 2)
+    assert [event["node"] for event in later] == ["three", "four"]
 
 
 def test_a_redis_that_hangs_is_not_waited_for(redis_server: RedisServer) -> None:
-    assert redis_server.process is not None
-    redis_server.process.send_signal(signal.SIGSTOP)
-
-    publish(events.SCAN, {})  # returns
-
-    redis_server.process.send_signal(signal.SIGCONT)
+    with redis_server.hanging():
+        publish(events.SCAN, {})  # returns
 
 
 def test_what_is_no_json_is_a_line_in_the_log_and_no_error(
@@ -141,3 +191,4 @@ def test_deployments_that_share_a_redis_have_a_channel_each(
     redis_url: str, expected: str
 ) -> None:
     assert channel(redis_url) == expected
+    assert stream(redis_url) == f"{expected}.kept"

@@ -385,7 +385,7 @@ def test_a_model_preset_is_held_against_the_same_rules(
 def test_model_presets_are_validated_and_made_the_default(
     admin_client: Client, tmp_path: Path
 ) -> None:
-    ScanRoot.objects.create(path=str(tmp_path))
+    ScanRoot.objects.create(node="local", path=str(tmp_path))
     preset = gemma_pair(tmp_path, tokenizer=str(tmp_path / "gone.spm"))
     page = reverse("admin:profiles_app_modelpreset_changelist")
 

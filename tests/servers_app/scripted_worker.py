@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
@@ -73,7 +74,8 @@ class ScriptedWorker:
             raise OperationalError
         (server_id,) = args
         self.settled.append(server_id)
-        server = Server.objects.get(pk=server_id)
-        if self.does is not None and server.node not in self.away:
-            fields = self.does(server)
-            Server.objects.filter(pk=server_id).update(**fields)
+        with transaction.atomic():  # one at a time works on a server, as with a worker
+            server = Server.objects.select_for_update().get(pk=server_id)
+            if self.does is not None and server.node not in self.away:
+                fields = self.does(server)
+                Server.objects.filter(pk=server_id).update(**fields)
