@@ -82,6 +82,8 @@ class EventLog:
 
     def read(self, place: int, max_entries: int) -> tuple[bytes, int]:
         """Return what there is from a place on, and the place to read on from."""
+        if place == self.end:
+            return b"", place
         missing = max(self._first - place, 0)
         place += missing
         newest_first = islice(reversed(self._entries), self.end - place)

@@ -22,7 +22,7 @@ from servers_app.gateway.routes import Replica, Route, RoutingTable
 from servers_app.gateway.trace import Trace
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-PATIENCE_S = 10.0  # for what happens in milliseconds, on a machine that is busy
+PATIENCE_S = 60.0  # for what happens in milliseconds, on a machine that is busy
 LONG_S = 3600.0
 
 
