@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 TIMEOUT_S = 120  # a watchdog
+HEADERS = {"Content-Type": "application/json"}
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Traffic:
             "stream": is_streamed,
         }
         try:
-            connection.request("POST", "/v1/chat/completions", json.dumps(body))
+            connection.request("POST", "/v1/chat/completions", json.dumps(body), HEADERS)
             answer = connection.getresponse()
         except ConnectionRefusedError:
             return "refused"
