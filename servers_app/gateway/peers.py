@@ -49,15 +49,23 @@ class RedisChannel:
 
     def __init__(self, redis_url: str, channel: str) -> None:
         self._channel = channel
+        # No timeout of redis's own for answers: with it, it sends by `asyncio.wait_for`, which
+        # in Python 3.11 swallows a cancellation that comes when all is sent.
         self._redis = Redis.from_url(
             redis_url,
             socket_connect_timeout=TIMEOUT_S,
-            socket_timeout=TIMEOUT_S,  # of the handshake; a subscription waits for ever
+            socket_timeout=None,
             retry=Retry(NoBackoff(), 0),
         )
 
     async def publish(self, message: bytes) -> None:
-        await self._redis.publish(self._channel, message)
+        """Publish as `Transport` has it.
+
+        Raises:
+            redis.RedisError, OSError: Redis cannot be reached, or has gone.
+        """
+        async with asyncio.timeout(TIMEOUT_S):
+            await self._redis.publish(self._channel, message)
 
     async def messages(self) -> AsyncIterator[bytes | None]:
         """Yield as `Transport` has it.
@@ -66,7 +74,8 @@ class RedisChannel:
             redis.RedisError, OSError: Redis cannot be reached, or has gone.
         """
         async with self._redis.pubsub() as pubsub:
-            await pubsub.subscribe(self._channel)
+            async with asyncio.timeout(TIMEOUT_S):
+                await pubsub.subscribe(self._channel)
             async for message in pubsub.listen():
                 if message["type"] == "subscribe":
                     yield None

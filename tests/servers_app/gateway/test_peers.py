@@ -221,6 +221,22 @@ async def test_without_redis_own_requests_count_and_it_comes_back_by_itself(
                                 for said in caplog.messages) == 2)  # fmt: skip
 
 
+async def test_who_is_to_end_ends_whatever_it_is_at(redis_server: RedisServer) -> None:
+    """Where redis sends by `asyncio.wait_for`, some go on for ever."""
+    for number in range(40):
+        channel = RedisChannel(redis_server.url, "magi:0:gateway")
+        process = Process(channel)
+        task = asyncio.create_task(process.peers.run())
+        for _ in range(1 + number % 5):
+            process.own[1] += 1
+            await asyncio.sleep(0.005 + number / 10_000)
+        task.cancel()
+        await asyncio.wait({task}, timeout=PATIENCE_S)
+
+        assert task.cancelled()
+        await channel.close()
+
+
 async def test_that_redis_is_away_is_said_once(
     redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
