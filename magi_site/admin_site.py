@@ -11,6 +11,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 
 from magi_site.dashboard import dashboard_context
+from magi_site.pages.urls import page_urls
 from models_app.audit_models import AuditEntry
 from models_app.audit_targets import target_of
 
@@ -19,6 +20,7 @@ class MagiAdminSite(AdminSite):
     site_header = "MAGI"
     site_title = "MAGI"
     index_title = "Dashboard"
+    enable_nav_sidebar = False  # magi_site/navigation.py says where one can go
 
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -31,7 +33,7 @@ class MagiAdminSite(AdminSite):
             "<str:app_label>/<str:model_name>/<path:object_id>/history/",
             self.admin_view(self.history_view),
         )
-        return [history, *super().get_urls()]
+        return [history, *page_urls(), *super().get_urls()]
 
     def history_view(
         self, request: HttpRequest, app_label: str, model_name: str, object_id: str

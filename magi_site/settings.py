@@ -82,6 +82,7 @@ ASGI_APPLICATION = "magi_site.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
 TIME_ZONE = env_str("MAGI_TIME_ZONE", "UTC")
+FORMAT_MODULE_PATH = "magi_site.formats"
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "templates" / "static"]
 
@@ -93,6 +94,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.forms",  # its templates, for those of ours that stand in their place
     "axes",
     "rest_framework",
     "drf_spectacular",
@@ -128,6 +130,7 @@ TEMPLATES = [
         },
     }
 ]
+FORM_RENDERER = "django.forms.renderers.TemplatesSetting"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": name}
     for name in (

@@ -36,6 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-seed", type=int, default=0, help="0: another one each time")
     parser.addoption("--api-cases", type=int, default=300, help="of tests/api, each caller")
     parser.addoption("--api-seed", type=int, default=1, help="of tests/api")
+    parser.addoption("--pictures", help="of tests/browser: a folder for those in docs/")
     parser.addoption(
         "--with-database", action="store_true", help="only the tests that use the database"
     )

@@ -1,11 +1,12 @@
 """A real browser, and all of MAGI running for it."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, StorageState, sync_playwright
 
 from tests.e2e.magi import Magi, magi_in
 
@@ -58,3 +59,58 @@ def sign_in(page: Page, magi: Magi) -> None:
     page.fill("#id_password", password)
     page.click("input[type=submit]")
     page.wait_for_selector("#user-tools")
+
+
+@pytest.fixture(scope="package")
+def session(browser: Browser, magi: Magi) -> StorageState:
+    """What a browser keeps in which the first admin is signed in."""
+    context = browser.new_context()
+    sign_in(context.new_page(), magi)
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+@pytest.fixture
+def admin(browser: Browser, magi: Magi, session: StorageState) -> Iterator[Page]:
+    """A dark, wide page of the first admin; `goto` takes paths."""
+    with browser.new_context(
+        base_url=magi.base_url,
+        storage_state=session,
+        color_scheme="dark",
+        viewport={"width": 1360, "height": 850},
+    ) as context:
+        yield context.new_page()
+
+
+@pytest.fixture
+def plain_admin(browser: Browser, magi: Magi, session: StorageState) -> Iterator[Page]:
+    """The same in a browser that runs no scripts."""
+    with browser.new_context(
+        base_url=magi.base_url, storage_state=session, java_script_enabled=False
+    ) as context:
+        yield context.new_page()
+
+
+def serious_issues(page: Page) -> list[str]:
+    """Return what axe-core finds that keeps somebody from using a page as it is now."""
+    found = Axe().run(page).response["violations"]
+    return [
+        f"{page.url}: {rule['id']}: {rule['help']}: {node['html'][:200]}"
+        for rule in found
+        if rule["impact"] in {"serious", "critical"}
+        for node in rule["nodes"][:3]
+    ]
+
+
+@pytest.fixture
+def picture(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
+    """Keep a picture of a page, if `--pictures FOLDER` asks for them: those of docs/."""
+    folder = request.config.getoption("--pictures")
+
+    def keep(page: Page, name: str) -> None:
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=Path(folder) / f"{name}.png")
+
+    return keep

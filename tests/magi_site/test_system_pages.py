@@ -1,0 +1,94 @@
+"""The pages on MAGI itself; that their figures are right is tested with the API."""
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from magi_site.groups import OPERATOR, VIEWER, ensure_groups
+from models_app.audit_models import Action, AuditEntry
+from models_app.models import ScanRoot
+
+pytestmark = pytest.mark.django_db
+
+HEALTH, SETTINGS = reverse("admin:system"), reverse("admin:settings")
+ENDPOINTS = reverse("admin:endpoints")
+PAGES = [HEALTH, SETTINGS, ENDPOINTS]
+
+
+def signed_in(client: Client, group: str | None) -> Client:
+    ensure_groups()
+    user = User.objects.create_user(f"a {group}", is_staff=True)
+    user.groups.set(Group.objects.filter(name=group))
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_for_those_who_may_see_servers(client: Client, page: str) -> None:
+    assert client.get(page).status_code == 302  # to sign in
+    assert signed_in(client, None).get(page).status_code == 403
+
+
+def test_each_part_of_magi_is_told_with_its_health(client: Client) -> None:
+    shown = signed_in(client, VIEWER).get(HEALTH).content.decode()
+
+    for part in ("Registry", "Servers", "Profiles", "Discovery", "Queue", "Database", "Nodes"):
+        assert f'<th scope="row">{part}</th>' in shown
+    assert "magi-degraded" in shown  # nothing is set up here
+    assert 'data-live-every="10"' in shown
+
+
+def test_a_viewer_sees_no_button_to_rescan_and_may_not(client: Client) -> None:
+    viewer = signed_in(client, VIEWER)
+
+    assert "Rescan</button>" not in viewer.get(HEALTH).content.decode()
+    assert viewer.post(HEALTH).status_code == 403
+
+
+def test_a_rescan_that_nobody_would_do_is_said_to_be_so(client: Client) -> None:
+    ScanRoot.objects.create(path="/srv/models", node="away")
+    operator = signed_in(client, OPERATOR)
+
+    shown = operator.post(HEALTH, follow=True).content.decode()
+
+    assert "away" in shown
+    assert 'class="error"' in shown
+    assert not AuditEntry.objects.filter(action=Action.RESCAN).exists()
+
+
+def test_without_a_scan_root_a_rescan_says_what_to_do_first(client: Client) -> None:
+    shown = signed_in(client, OPERATOR).post(HEALTH, follow=True).content.decode()
+
+    assert "No scan root is enabled." in shown
+
+
+def test_settings_are_shown_with_where_they_come_from_and_no_secret_is(
+    client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_PORT_RANGE_START", "41234")
+    settings.MODEL_PORT_RANGE_START = 41234
+    shown = signed_in(client, OPERATOR).get(SETTINGS).content.decode()
+
+    row = shown.partition('id="setting-MODEL_PORT_RANGE_START"')[2].partition("</tr>")[0]
+    assert "41234" in row
+    assert "environment" in row
+    assert settings.SECRET_KEY not in shown
+    assert str(settings.MAGI_DATA_DIR) in shown
+
+
+def test_where_things_lie_is_for_those_who_may_change_servers(
+    client: Client, settings: Settings
+) -> None:
+    shown = signed_in(client, VIEWER).get(SETTINGS).content.decode()
+
+    assert str(settings.MAGI_DATA_DIR) not in shown
+
+
+def test_without_a_gateway_the_endpoints_cannot_be_tested_and_the_page_says_so(
+    client: Client,
+) -> None:
+    shown = signed_in(client, VIEWER).post(ENDPOINTS, follow=True).content.decode()
+
+    assert "No gateway runs in this process." in shown
