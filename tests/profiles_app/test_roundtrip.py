@@ -45,7 +45,7 @@ def _are_apart(members: list[Any]) -> bool:
 
 
 _names = st.builds(
-    lambda text, number: re.sub(r"[/\\]", " ", f"{text.lstrip('.')} {number}").strip(),
+    lambda text, number: re.sub(r"[/\\]", " ", f"{text} {number}").lstrip(" .").strip(),
     _texts(60),
     st.integers(0, 999),
 ).filter(slugify)
