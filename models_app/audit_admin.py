@@ -17,6 +17,7 @@ from models_app.audit_targets import kinds, row_of
 
 LISTED_FIELDS = 4  # of an entry, in the list; its page has all
 MAX_LISTED_CHARS = 60  # of a value, in the list
+FILTER = "admin/magi/filter_line.html"
 CHANGES = """
 <table class="magi-changes"><thead><tr>
 <th scope="col">Field</th><th scope="col">Before</th><th scope="col">After</th>
@@ -47,7 +48,16 @@ def changes_of(entry: AuditEntry) -> list[FieldChange]:
     return [_change(name, before, after) for name in names]
 
 
+class ChoicesFilter(admin.ChoicesFieldListFilter):
+    template = FILTER
+
+
+class WhoFilter(admin.AllValuesFieldListFilter):
+    template = FILTER
+
+
 class KindFilter(admin.SimpleListFilter):
+    template = FILTER
     title = "kind"
     parameter_name = "kind"
 
@@ -63,7 +73,12 @@ class KindFilter(admin.SimpleListFilter):
 @admin.register(AuditEntry)
 class AuditEntryAdmin(admin.ModelAdmin[AuditEntry]):
     list_display = ("when", "who", "via", "what", "target", "changes_listed")
-    list_filter = ("via", "action", KindFilter, ("who", admin.AllValuesFieldListFilter))
+    list_filter = (
+        ("via", ChoicesFilter),
+        ("who", WhoFilter),
+        KindFilter,
+        ("action", ChoicesFilter),
+    )
     list_per_page = 50
     show_facets = admin.ShowFacets.NEVER
     show_full_result_count = False
@@ -118,6 +133,16 @@ class AuditEntryAdmin(admin.ModelAdmin[AuditEntry]):
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         return super().changelist_view(request, {"title": "Audit", **(extra_context or {})})
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        context = {"title": "Audit entry", **(extra_context or {})}
+        return super().change_view(request, object_id, form_url, context)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         # The history of a row is a list of its own entries.

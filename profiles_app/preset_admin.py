@@ -28,6 +28,8 @@ class SamplingPresetForm(forms.ModelForm[SamplingPreset]):
     class Meta:
         model = SamplingPreset
         fields = ("name", *SAMPLING_FIELDS)
+        widgets = {"stop": forms.Textarea(attrs={"rows": 1, "spellcheck": "false"})}
+        help_texts = {"stop": 'Texts that end an answer, as JSON: ["\\n\\n", "END"].'}
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
@@ -95,22 +97,17 @@ class SamplingPresetAdmin(admin.ModelAdmin[SamplingPreset]):
     )
     search_fields = ("name", "description", "use_case")
     fieldsets = (
-        (None, {"fields": ("name", "description", "use_case", "profiles")}),
+        (None, {"fields": (("name", "description"), ("use_case", "thinking", "profiles"))}),
         (
             "Sampling",
             {
                 "fields": (
-                    "max_tokens",
-                    "temperature",
-                    ("top_p", "top_k", "min_p"),
-                    "repeat_penalty",
-                    "seed",
-                    "stop",
+                    ("max_tokens", "temperature", "top_p", "top_k"),
+                    ("min_p", "repeat_penalty", "seed", "stop"),
                 ),
                 "description": "What is empty is left to llama-server.",
             },
         ),
-        ("Answers", {"fields": ("thinking",)}),
     )
 
     @admin.display(description="Stop")
@@ -166,9 +163,9 @@ class ModelPresetAdmin(admin.ModelAdmin[ModelPreset]):
     search_fields = ("name", "weights", "use_case")
     actions = ("validate_selected", "make_default")
     fieldsets = (
-        (None, {"fields": ("name", "use_case", "quality")}),
-        ("Files", {"fields": ("weights", "tokenizer", "format", "size_gb")}),
-        ("Figures", {"fields": ("context_length", "avg_tokens_per_sec", "min_ram_gb")}),
+        (None, {"fields": (("name", "use_case", "quality"),)}),
+        ("Files", {"fields": (("weights", "tokenizer"), ("format", "size_gb"))}),
+        ("Figures", {"fields": (("context_length", "avg_tokens_per_sec", "min_ram_gb"),)}),
     )
 
     @admin.display(description="", ordering="is_default")

@@ -1,5 +1,6 @@
 """A profile's rows and its document, each made of the other."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from profiles_app.document import Document
@@ -28,14 +29,33 @@ _COLUMNS = {
     "queue": {"limit": "queue_limit", "wait_seconds": "queue_wait_seconds"},
     "memory": {"budget_mib": "memory_budget_mib", "eviction": "eviction"},
 }
+_FIELDS = ("name", "description", "extends", "preset", "engine", "run_settings")
+
+
+def field_of(path: Sequence[str | int]) -> str:
+    """Return the field of a profile that a path of its document is about; empty for none.
+
+    >>> field_of(("memory", "budget_mib"))
+    'memory_budget_mib'
+    """
+    if not path:
+        return ""
+    section = str(path[0])
+    if section not in _COLUMNS:
+        return section if section in _FIELDS else ""
+    return _COLUMNS[section].get(str(path[1]), "") if len(path) > 1 else ""
+
+
+def sections_of(profile: Profile) -> Document:
+    """Return the sections of a profile's document that are columns of its row."""
+    return {
+        section: {key: getattr(profile, column) for key, column in columns.items()}
+        for section, columns in _COLUMNS.items()
+    }
 
 
 def as_document(profile: Profile) -> Document:
     """Return what a profile comes to, every default in it."""
-    sections: dict[str, Any] = {
-        section: {key: getattr(profile, column) for key, column in columns.items()}
-        for section, columns in _COLUMNS.items()
-    }
     return {
         "name": profile.name,
         "description": profile.description,
@@ -50,7 +70,7 @@ def as_document(profile: Profile) -> Document:
             }
             for tier in profile.tiers.all()
         ],
-        **sections,
+        **sections_of(profile),
         "preset": profile.preset or None,
         "engine": profile.engine,
         "run_settings": profile.run_settings,

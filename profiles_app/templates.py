@@ -37,14 +37,33 @@ def new_profile(
     if not source:
         document = {"name": name, "enabled_models": list(models)}
         return save_document(document, author=author, is_new=True)
-    read = read_profile(_text(source), slug="")
+    text = renamed(_text(source), name, models=models)
+    return save_yaml(text, slug=slug_of(name), author=author, is_new=True)
+
+
+def copy_profile(profile: Profile, name: str, *, author: str = "") -> Profile:
+    """Make a profile called `name` that is like `profile`, comments and all.
+
+    Raises:
+        ProfileExistsError, ProfileInvalidError: as save_document.
+    """
+    text = renamed(yaml_of(profile), name)
+    return save_yaml(text, slug=slug_of(name), author=author, is_new=True)
+
+
+def renamed(text: str, name: str, *, models: Sequence[str] = ()) -> str:
+    """Return a profile's text with another name in it, and other models if some are given.
+
+    Raises:
+        ProfileInvalidError: the text is no profile.
+    """
+    read = read_profile(text, slug="")
     document = {**read.document, "name": name}
     if models:
         document["enabled_models"] = list(models)
     base = as_document(read.parent) if read.parent else defaults()
     shortest = written(document, base=base, before=read.document, text=read.data)
-    text = rewrite_yaml(read.text, shortest)
-    return save_yaml(text, slug=slug_of(name), author=author, is_new=True)
+    return rewrite_yaml(read.text, shortest)
 
 
 def _text(source: str) -> str:

@@ -7,7 +7,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten_fieldsets
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -136,13 +136,16 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
 
     @admin.display(description="")
     def button(self, obj: ApiKey) -> str:
-        """A button of the list's own form: POST, with its CSRF token."""
+        """Lead to the page that says what revoking means, and does it."""
         if obj.revoked_at is not None:
             return ""
-        return format_html(
-            '<button class="magi-ask" formmethod="post" formaction="{}">Revoke</button>',
-            _revoke_url(obj),
-        )
+        link = '<a class="magi-ask is-grave" href="{}" aria-label="Revoke {}">Revoke…</a>'
+        return format_html(link, _revoke_url(obj), obj.name)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().changelist_view(request, {"title": "API keys", **(extra_context or {})})
 
     def get_list_display(self, request: HttpRequest) -> Any:
         if self.has_revoke_permission(request):
@@ -205,9 +208,14 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
     # -- the end of one
 
     @admin.action(description="Revoke selected keys", permissions=["revoke"])
-    def revoke_selected(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
+    def revoke_selected(
+        self, request: HttpRequest, queryset: QuerySet[ApiKey]
+    ) -> HttpResponse | None:
+        if "confirmed" not in request.POST:
+            return self._ask(request, list(queryset), action=request.get_full_path())
         for key in queryset:
             self._revoke(request, key)
+        return None
 
     def get_urls(self) -> list[URLPattern]:
         revoke = path(
@@ -218,12 +226,25 @@ class ApiKeyAdmin(admin.ModelAdmin[ApiKey]):
         return [revoke, *super().get_urls()]
 
     def revoke_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        if request.method != "POST":
-            return HttpResponseNotAllowed(["POST"])
         if not self.has_revoke_permission(request):  # admin_view asks only for staff
             raise PermissionDenied
-        self._revoke(request, get_object_or_404(ApiKey, pk=pk))
+        key = get_object_or_404(ApiKey, pk=pk)
+        if request.method != "POST":
+            return self._ask(request, [key], action=_revoke_url(key))
+        self._revoke(request, key)
         return HttpResponseRedirect(reverse(LIST))
+
+    def _ask(self, request: HttpRequest, keys: list[ApiKey], *, action: str) -> HttpResponse:
+        """Say who would be refused from now on, and ask for a confirmation."""
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": "Revoke API keys" if len(keys) > 1 else f"Revoke the API key {keys[0]}",
+            "keys": [(key, self.scopes_shown(key)) for key in keys],
+            "action": action,
+            "is_action": action != _revoke_url(keys[0]),
+        }
+        return TemplateResponse(request, "admin/servers_app/apikey/revoke.html", context)
 
     def _revoke(self, request: HttpRequest, key: ApiKey) -> None:
         try:

@@ -52,6 +52,19 @@ def span(seconds: float) -> str:
     return f"{whole // DAY_S} d {whole % DAY_S // HOUR_S} h"
 
 
+def milliseconds(ms: float | None) -> str:
+    """Return a span of milliseconds.
+
+    >>> milliseconds(0.42), milliseconds(12.3), milliseconds(3210), milliseconds(None)
+    ('0.4 ms', '12 ms', '3.2 s', '-')
+    """
+    if ms is None:
+        return "-"
+    if ms >= 1000:
+        return span(ms / 1000)
+    return f"{ms:.1f} ms" if ms < 10 else f"{ms:.0f} ms"
+
+
 def memory(server: Server) -> str:
     """Return the MiB that were counted for it, and those that it has been seen to take."""
     mib = (server.memory_mib, server.peak_mib)

@@ -17,7 +17,7 @@ import re
 import shlex
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from io import FileIO
@@ -59,6 +59,30 @@ def tail(server_id: int, lines: int) -> str:
         data = _last(server_id, log, lines, MAX_TAIL_BYTES)
     found = data.removesuffix(b"\n").split(b"\n")
     return "\n".join(_shown(server_id, found[max(0, len(found) - lines) :]))
+
+
+def whole(server_id: int) -> Generator[str, None, None]:
+    """Yield all that is kept of a server's log, oldest first, in pieces of whole lines.
+
+    The log before the last two turns is gone. A turn meanwhile ends it: what came after is
+    in the next call.
+    """
+    path = log_path(server_id)
+    first, second = _earlier(path)
+    with ExitStack() as opened:
+        files = []
+        with _reading(server_id):  # all three as they are at one moment
+            for each in (second, first, path):
+                with suppress(FileNotFoundError):
+                    files.append(opened.enter_context(each.open("rb")))
+        rest = b""
+        for file in files:
+            while block := file.read(BLOCK_BYTES):
+                *lines, rest = (rest + block).split(b"\n")
+                if lines:
+                    yield "".join(f"{line}\n" for line in _shown(server_id, lines))
+        if rest:
+            yield f"{_shown(server_id, [rest])[0]}\n"
 
 
 def since_last_launch(server_id: int) -> str:

@@ -1,5 +1,6 @@
 """What an activation would do: which servers start, stop, restart and stay."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -129,6 +130,7 @@ def explained(profile: Profile) -> dict[str, list[Argument]]:
     }
 
 
+_FLAG = re.compile("--?[A-Za-z]")  # -1 is a value
 _RUNS_AFTERWARDS = (Step.START, Step.RESTART, Step.STAY)
 
 
@@ -147,8 +149,31 @@ def _step(
     if engine is None or server.port is None or not server.argv:
         return Step.STAY, ""
     argv = server_argv(engine, model, server.port, settings, host=_host_of(server))
-    differs = server.argv != argv
-    return (Step.RESTART if differs else Step.STAY), ""
+    if server.argv == argv:
+        return Step.STAY, ""
+    return Step.RESTART, _what_differs(server.argv, argv)
+
+
+def _what_differs(before: Sequence[str], after: Sequence[str]) -> str:
+    """Return the flags that two command lines do not have alike, as people read them."""
+    old, new = _by_flag(before), _by_flag(after)
+    return "; ".join(
+        f"{flag}: {old.get(flag, 'not given')} → {new.get(flag, 'not given')}"
+        for flag in {**old, **new}
+        if old.get(flag) != new.get(flag)
+    )
+
+
+def _by_flag(argv: Sequence[str]) -> dict[str, str]:
+    values: dict[str, list[str]] = {}
+    flag = ""
+    for part in argv:
+        if _FLAG.match(part):
+            flag = part
+            values.setdefault(flag, [])
+        elif flag:
+            values[flag].append(part)
+    return {flag: " ".join(parts) or "given" for flag, parts in values.items()}
 
 
 def _memory_now(servers: Sequence[Server]) -> int:

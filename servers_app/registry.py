@@ -13,7 +13,7 @@ from servers_app.models import Server, ServerState
 from servers_app.ports import port_range
 
 # A model's state is that of its server; of several, the one that stands first here.
-_MOST_ALIVE = (
+MOST_ALIVE = (
     ServerState.READY,
     ServerState.UNHEALTHY,
     ServerState.STARTING,
@@ -21,7 +21,7 @@ _MOST_ALIVE = (
     ServerState.FAILED,
     ServerState.STOPPED,
 )
-_RANKS = {state.value: rank for rank, state in enumerate(_MOST_ALIVE)}
+_RANKS = {state.value: rank for rank, state in enumerate(MOST_ALIVE)}
 
 
 def registry_as_json(models: QuerySet[DiscoveredModel] | None = None) -> dict[str, Any]:

@@ -1,37 +1,36 @@
-"""The request log and the sums of usage in the admin: read, and its requests labelled."""
+"""The request log in the admin: read as it grows, and its requests labelled."""
 
-from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.utils import flatten_fieldsets
-from django.core.paginator import Paginator
-from django.db.models import Model, OuterRef, Q, QuerySet, Subquery
-from django.forms import ModelForm
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.forms import Media, ModelForm
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from models_app.models import Tier
-from servers_app import requests
+from servers_app import request_page, requests
 from servers_app.apikey_models import ApiKey
-from servers_app.complexity.scores import Score
-from servers_app.complexity.scoring import explain
-from servers_app.figures import span
+from servers_app.figures import milliseconds
 from servers_app.gateway.access import user_id
-from servers_app.models import Server
-from servers_app.node_admin import ShownAdmin
-from servers_app.request_models import RequestOutcome, RequestRecord, UsageMinute
+from servers_app.request_lists import (
+    LISTED,
+    AskedAdmin,
+    LabelFilter,
+    LiveFilter,
+    ModelFilter,
+    NewestPaginator,
+    OutcomeFilter,
+    PathFilter,
+    SinceFilter,
+    TierFilter,
+)
+from servers_app.request_models import RequestOutcome, RequestRecord
 
-M = TypeVar("M", bound=Model)
-
-LISTED = 10_000  # of those that are found, the newest: nobody turns more pages
-PATHS = (
-    "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses",
-    "/v1/messages", "/v1/rerank", "/api/query",
-)  # fmt: skip
 COLOURS = {
     RequestOutcome.OK: "ready",
     RequestOutcome.REFUSED: "starting",
@@ -39,78 +38,8 @@ COLOURS = {
     RequestOutcome.BROKEN: "failed",
     RequestOutcome.CLIENT_GONE: "stopped",
 }
-FACTORS = """
-<table><thead><tr><th scope="col">Factor</th><th scope="col">Of the score</th>
-<th scope="col">It is</th></tr></thead>
-<tbody>{}</tbody></table>
-"""
-
-
-class NewestPaginator(Paginator[Any]):
-    """Counts and shows the newest LISTED rows alone, so that a page costs the same always."""
-
-    @cached_property
-    def count(self) -> int:
-        # Of the rows alone: an annotation would be worked out for each.
-        return cast("QuerySet[Any]", self.object_list).values("pk")[:LISTED].count()
-
-
-class AskedAdmin(ShownAdmin[M]):
-    """Rows whose `key` says who asked."""
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[M]:
-        key = ApiKey.objects.order_by().filter(prefix=OuterRef("key"))
-        named = (
-            super().get_queryset(request).annotate(key_name=Subquery(key.values("name")[:1]))
-        )
-        return cast("QuerySet[M]", named)
-
-    @admin.display(description="Asked by")
-    def asker(self, obj: M) -> str:
-        """The name of a key and what it begins with, or else a user or an address."""
-        key, name = getattr(obj, "key", ""), getattr(obj, "key_name", None)
-        return format_html('<span title="{}">{}</span>', key, name) if name else key or "-"
-
-
-class ModelFilter(admin.SimpleListFilter):
-    """The models that have had a server: to ask the log itself would read all of it."""
-
-    title = "model"
-    parameter_name = "model"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        ids = Server.objects.order_by("model__model_id").values_list(
-            "model__model_id", flat=True
-        )
-        return [(model_id, model_id) for model_id in ids.distinct()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(model_id=self.value()) if self.value() else queryset
-
-
-class PathFilter(admin.SimpleListFilter):
-    title = "path"
-    parameter_name = "path"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(path, path) for path in PATHS]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(path=self.value()) if self.value() else queryset
-
-
-class LabelFilter(admin.SimpleListFilter):
-    title = "label"
-    parameter_name = "label"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("any", "Any"), *((tier.value, str(tier.label)) for tier in Tier)]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if not self.value():
-            return queryset
-        labelled = queryset.exclude(label="")  # in the index's words
-        return labelled if self.value() == "any" else labelled.filter(label=self.value())
+LABEL_BUTTON = '<button name="label" value="{} {}" aria-label="{}" title="{}"{}>{}</button>'
+PRESSED = SafeString(' aria-pressed="true"')
 
 
 @admin.register(RequestRecord)
@@ -120,61 +49,52 @@ class RequestAdmin(AskedAdmin[RequestRecord]):
     list_display = (
         "when",
         "outcome_badge",
-        "asked",
-        "model_id",
+        "asked_shown",
         "tier_shown",
-        "label",
+        "label_shown",
         "tokens",
         "queued",
         "first_byte",
         "total",
         "asker",
-        "path",
+        "path_shown",
     )
-    list_filter = ("at", "outcome", "tier", LabelFilter, ModelFilter, PathFilter)
+    list_filter = (
+        SinceFilter,
+        OutcomeFilter,
+        ("tier", TierFilter),
+        LabelFilter,
+        LiveFilter,
+        ModelFilter,
+        PathFilter,
+    )
     sortable_by = ("when",)  # by another column all of the log would be sorted
     list_max_show_all = 0
     paginator = NewestPaginator
     search_fields = ("request_id", "key")
     search_help_text = "The whole id of a request, or the name or the prefix of an API key."
     actions = ("label_fast", "label_balanced", "label_powerful", "take_label_back")
-    fieldsets = (
-        (
-            "Request",
-            {
-                "fields": (
-                    (
-                        "when",
-                        "outcome_badge",
-                        "status",
-                        "error_code",
-                        "request_id",
-                        "asker",
-                        "path",
-                        "is_stream",
-                    ),
-                )
-            },
-        ),
-        (
-            "Choice",
-            {
-                "fields": (
-                    ("asked", "model_id", "tier_shown", "server_id", "node"),
-                    "factors_shown",
-                    "label",
-                )
-            },
-        ),
-        ("Figures", {"fields": (("queued", "first_byte", "total", "tokens"),)}),
-        ("Prompt", {"fields": ("prompt_shown",)}),
-    )
+    actions_selection_counter = False
+    fields = ("label",)
+
+    @property
+    def media(self) -> Media:
+        # Django's script for the actions knows only of the rows that were there at first;
+        # ours is named by the templates.
+        return Media()
 
     # -- what is shown
 
     @admin.display(description="When", ordering="at")
-    def when(self, obj: RequestRecord) -> str:
-        return f"{timezone.localtime(obj.at):%Y-%m-%d %H:%M:%S}"
+    def when(self, obj: RequestRecord) -> SafeString:
+        at = timezone.localtime(obj.at)
+        is_today = at.date() == timezone.localdate()
+        return format_html(
+            '<time id="request-{}" title="{}">{}</time>',
+            obj.pk,
+            f"{at:%Y-%m-%d %H:%M:%S}",
+            f"{at:%H:%M:%S}" if is_today else f"{at:%m-%d %H:%M:%S}",
+        )
 
     @admin.display(description="Outcome")
     def outcome_badge(self, obj: RequestRecord) -> SafeString:
@@ -182,50 +102,69 @@ class RequestAdmin(AskedAdmin[RequestRecord]):
         badge = '<span class="magi-badge magi-{}">{}</span> {}'
         return format_html(badge, COLOURS[outcome], outcome.label, obj.error_code)
 
+    @admin.display(description="Asked for → model")
+    def asked_shown(self, obj: RequestRecord) -> str:
+        if obj.asked == obj.model_id:
+            return obj.model_id or "-"
+        return f"{obj.asked or '-'} → {obj.model_id or 'none'}"
+
     @admin.display(description="Tier and score")
     def tier_shown(self, obj: RequestRecord) -> str:
         score = "" if obj.score is None else f"{obj.score:.1f}"
         return " ".join(filter(None, (obj.get_tier_display(), score))) or "-"
 
-    @admin.display(description="Tokens in (cached) / out")
+    @admin.display(description="Label")
+    def label_shown(self, obj: RequestRecord) -> str:
+        return obj.get_label_display() or "-"
+
+    @admin.display(description="Label")
+    def label_buttons(self, obj: RequestRecord) -> SafeString:
+        """Buttons of the list's own form; the one that is pressed takes its label back."""
+        buttons = format_html_join(
+            "",
+            LABEL_BUTTON,
+            (
+                (
+                    obj.pk,
+                    "none" if tier == obj.label else tier,
+                    tier.label,
+                    f"{tier.label} should have answered",
+                    PRESSED if tier == obj.label else "",
+                    str(tier.label)[0],
+                )
+                for tier in Tier
+            ),
+        )
+        return format_html('<span class="activity-label">{}</span>', buttons)
+
+    @admin.display(description="In (cached) / out")
     def tokens(self, obj: RequestRecord) -> str:
         cached = f" ({obj.cached_tokens:,})" if obj.cached_tokens else ""
         return f"{_whole(obj.prompt_tokens)}{cached} / {_whole(obj.completion_tokens)}"
 
     @admin.display(description="Waited")
     def queued(self, obj: RequestRecord) -> str:
-        return _span(obj.queued_ms)
+        return milliseconds(obj.queued_ms)
 
     @admin.display(description="First byte")
     def first_byte(self, obj: RequestRecord) -> str:
-        return _span(obj.first_byte_ms)
+        return milliseconds(obj.first_byte_ms)
 
     @admin.display(description="Total")
     def total(self, obj: RequestRecord) -> str:
-        return _span(obj.total_ms)
+        return milliseconds(obj.total_ms)
 
-    @admin.display(description="Complexity")
-    def factors_shown(self, obj: RequestRecord) -> str:
-        if obj.score is None:
-            return "It was not looked at: the request named its model or tier."
-        parts = explain(Score(obj.score, obj.scored_by, obj.factors))
-        rows = format_html_join(
-            "",
-            "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
-            ((name, f"{points:g}", words) for name, points, words in parts),
-        )
-        score = f"{obj.score:.1f} of 10, by {obj.scored_by or 'nobody'}"
-        return format_html("{}{}", score, format_html(FACTORS, rows) if parts else "")
+    @admin.display(description="Path")
+    def path_shown(self, obj: RequestRecord) -> str:
+        path = obj.path.removeprefix("/v1/")
+        return f"{path}, stream" if obj.is_stream else path
 
-    @admin.display(description="Asked last")
-    def prompt_shown(self, obj: RequestRecord) -> SafeString:
-        prompt = obj.prompt or "It was not kept: MAGI_KEEP_PROMPTS was off."
-        return format_html('<pre class="magi-log">{}</pre>', prompt)
-
-    def get_readonly_fields(
-        self, request: HttpRequest, obj: RequestRecord | None = None
-    ) -> list[str]:
-        return [name for name in flatten_fieldsets(self.fieldsets) if name != "label"]
+    def get_list_display(self, request: HttpRequest) -> Any:
+        if not self.has_change_permission(request):
+            return self.list_display
+        return [
+            "label_buttons" if name == "label_shown" else name for name in self.list_display
+        ]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[RequestRecord], search_term: str
@@ -237,6 +176,36 @@ class RequestAdmin(AskedAdmin[RequestRecord]):
         prefixes = ApiKey.objects.filter(name=term).values_list("prefix", flat=True)
         asked_by = Q(key__in=[term, user_id(term), *prefixes])
         return queryset.filter(Q(request_id=term) | asked_by), False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if request.method == "POST" and "label" in request.POST:
+            return self._label_row(request)
+        response = super().changelist_view(request, extra_context)
+        context = response.context_data if isinstance(response, TemplateResponse) else None
+        if context is not None and "cl" in context:
+            cl = context["cl"]
+            is_newest_first = cl.page_num == 1 and cl.params.get("o", "-1") != "1"
+            context["is_live"] = is_newest_first and cl.params.get("live") != "0"
+            context["sums"] = requests.sums_of(cl.queryset, limit=LISTED)
+        return response
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        record = self.get_object(request, object_id)
+        context: dict[str, Any] = {"title": "Request"}
+        if record is not None and self.has_view_permission(request, record):
+            context["log"] = request_page.shown(record, request.user)
+            context["badge"] = COLOURS[RequestOutcome(record.outcome)]
+        return super().change_view(
+            request, object_id, form_url, {**context, **(extra_context or {})}
+        )
 
     # -- what people say
 
@@ -254,6 +223,27 @@ class RequestAdmin(AskedAdmin[RequestRecord]):
     ) -> None:
         label = Tier(obj.label) if obj.label else None
         requests.relabel(RequestRecord.objects.filter(pk=obj.pk), label)
+
+    def response_change(self, request: HttpRequest, obj: RequestRecord) -> HttpResponse:
+        """Stay: who labels reads on, to the request before it."""
+        text = f"Labelled as {obj.label}." if obj.label else "The label was taken back."
+        self.message_user(request, text, messages.SUCCESS)
+        return HttpResponseRedirect(request.get_full_path())
+
+    def _label_row(self, request: HttpRequest) -> HttpResponse:
+        """Label the row whose button was pressed, and go back to it."""
+        if not self.has_change_permission(request):  # admin_view asks only for staff
+            raise PermissionDenied
+        number, _, label = request.POST["label"].partition(" ")
+        if not number.isdecimal() or label not in {"none", *Tier.values}:
+            self.message_user(request, "Not labelled: no such label.", messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+        records = RequestRecord.objects.filter(pk=number)
+        if not requests.relabel(records, None if label == "none" else Tier(label)):
+            self.message_user(
+                request, "Not labelled: the request is not kept any more.", messages.ERROR
+            )
+        return HttpResponseRedirect(f"{request.get_full_path()}#request-{number}")
 
     @admin.action(description="Label: fast should have answered", permissions=["change"])
     def label_fast(self, request: HttpRequest, queryset: QuerySet[RequestRecord]) -> None:
@@ -279,52 +269,5 @@ class RequestAdmin(AskedAdmin[RequestRecord]):
         self.message_user(request, text, messages.SUCCESS)
 
 
-@admin.register(UsageMinute)
-class UsageAdmin(AskedAdmin[UsageMinute]):
-    list_display = (
-        "minute",
-        "model_id",
-        "asker",
-        "tier",
-        "requests",
-        "failures",
-        "prompt_tokens",
-        "cached_tokens",
-        "completion_tokens",
-        "first_byte",
-        "total",
-    )
-    list_filter = ("minute", "tier", ModelFilter)
-    list_max_show_all = 0
-    paginator = NewestPaginator
-    change_list_template = "admin/servers_app/usageminute/change_list.html"
-
-    @admin.display(description="First byte, mean")
-    def first_byte(self, obj: UsageMinute) -> str:
-        return _span(obj.first_byte_ms / obj.answered) if obj.answered else "-"
-
-    @admin.display(description="Total, mean")
-    def total(self, obj: UsageMinute) -> str:
-        return _span(obj.total_ms / obj.requests) if obj.requests else "-"
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        response = super().changelist_view(request, extra_context)
-        context = response.context_data if isinstance(response, TemplateResponse) else None
-        if context is not None and "cl" in context:
-            context["days"] = requests.usage_by_day(context["cl"].queryset)
-        return response
-
-
 def _whole(count: int | None) -> str:
     return "-" if count is None else f"{count:,}"
-
-
-def _span(ms: float | None) -> str:
-    """Return a span of milliseconds: `0.4 ms`, `12 ms`, `3.2 s`."""
-    if ms is None:
-        return "-"
-    if ms >= 1000:
-        return span(ms / 1000)
-    return f"{ms:.1f} ms" if ms < 10 else f"{ms:.0f} ms"

@@ -1,4 +1,4 @@
-"""The request log: what people say of its requests, and how long it keeps them."""
+"""The request log: what people say of it, what it comes to, and how long it is kept."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -6,7 +6,7 @@ from typing import Final, TypedDict, cast
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.functions import TruncDay
 from django.utils import timezone
 
@@ -14,13 +14,14 @@ from models_app import audit
 from models_app.audit import Change
 from models_app.audit_models import Action
 from models_app.models import Tier
-from servers_app.request_models import RequestRecord, UsageMinute
+from servers_app.request_models import RequestOutcome, RequestRecord, UsageMinute
 
 CHUNK: Final = 1000  # rows that one transaction deletes: others write meanwhile
 SUMMED_DAYS: Final = 14
 SUMMED: Final = (
     "requests", "failures", "prompt_tokens", "cached_tokens", "completion_tokens",
 )  # fmt: skip
+TIMED: Final = 1000  # of the newest requests, whose times are looked at
 
 
 class DayOfUsage(TypedDict):
@@ -30,6 +31,21 @@ class DayOfUsage(TypedDict):
     prompt_tokens: int
     cached_tokens: int
     completion_tokens: int
+
+
+Quantiles = tuple[float, float]  # half of them, and 95 of 100, took no longer
+
+
+class RequestSums(TypedDict):
+    """What some requests of the log come to; the times are those of the newest TIMED."""
+
+    requests: int
+    failures: int
+    refused: int
+    prompt_tokens: int
+    completion_tokens: int
+    first_byte_ms: Quantiles | None
+    total_ms: Quantiles | None
 
 
 @transaction.atomic
@@ -82,3 +98,36 @@ def usage_by_day(minutes: QuerySet[UsageMinute]) -> list[DayOfUsage]:
         .order_by("-day")
     )
     return cast("list[DayOfUsage]", list(days))
+
+
+def sums_of(records: QuerySet[RequestRecord], *, limit: int) -> RequestSums:
+    """Add up the newest `limit` of `records`, in two queries."""
+    newest = records.order_by("-at", "-pk")
+    failed = Q(outcome__in=[RequestOutcome.FAILED, RequestOutcome.BROKEN])
+    sums = newest.values("pk", "outcome", "prompt_tokens", "completion_tokens")[
+        :limit
+    ].aggregate(
+        requests=Count("pk"),
+        failures=Count("pk", filter=failed),
+        refused=Count("pk", filter=Q(outcome=RequestOutcome.REFUSED)),
+        prompt=Sum("prompt_tokens", default=0),
+        completion=Sum("completion_tokens", default=0),
+    )
+    times = list(newest.values_list("first_byte_ms", "total_ms")[:TIMED])
+    return {
+        "requests": sums["requests"],
+        "failures": sums["failures"],
+        "refused": sums["refused"],
+        "prompt_tokens": sums["prompt"],
+        "completion_tokens": sums["completion"],
+        "first_byte_ms": _quantiles([first for first, _ in times if first is not None]),
+        "total_ms": _quantiles([total for _, total in times]),
+    }
+
+
+def _quantiles(values: list[float]) -> Quantiles | None:
+    if not values:
+        return None
+    ranked = sorted(values)
+    last = len(ranked) - 1
+    return ranked[round(last * 0.5)], ranked[round(last * 0.95)]

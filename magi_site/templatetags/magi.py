@@ -8,7 +8,7 @@ from django.forms import Media
 
 from magi_site.navigation import Navigation, navigation_of
 from models_app.charts import Chart, Drawing, draw
-from servers_app.figures import span
+from servers_app.figures import milliseconds, span
 
 register = template.Library()
 
@@ -27,6 +27,24 @@ def navigation(context: dict[str, Any]) -> Navigation:
 def span_of(seconds: float) -> str:
     """Return a span of time in words: `{{ age|span_of }} ago`."""
     return span(seconds)
+
+
+@register.filter
+def whole(count: int | None) -> str:
+    """Return a count with its thousands apart."""
+    return "-" if count is None else f"{count:,}"
+
+
+@register.filter
+def rounded(value: float | None, unit: str = "") -> str:
+    """Return a figure with one decimal: `{{ percent|rounded:" %" }}`."""
+    return "-" if value is None else f"{value:,.1f}{unit}"
+
+
+@register.filter(name="milliseconds")
+def milliseconds_of(ms: float | str | None) -> str:
+    """Return a span of milliseconds; what a template does not find is none."""
+    return milliseconds(None if isinstance(ms, str) else ms)
 
 
 @register.filter

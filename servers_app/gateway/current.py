@@ -17,6 +17,8 @@ class Queried(Protocol):
 
     def breakers(self) -> Mapping[int, BreakerState]: ...
 
+    def in_flight(self) -> Mapping[int, int]: ...
+
     def query(
         self, query: Query, *, key: str = "", model_ids: frozenset[str] = frozenset()
     ) -> AsyncGenerator[Event, None]: ...
@@ -40,6 +42,12 @@ def breaker_of(server_id: int) -> BreakerState | None:
     """Return a server's circuit breaker, if it has failed requests of this process lately."""
     running = _Process.running
     return None if running is None else running.gateway.breakers().get(server_id)
+
+
+def in_flight_of(server_id: int) -> int | None:
+    """Return the requests that a server works on; None in a process that cannot know."""
+    running = _Process.running
+    return None if running is None else running.gateway.in_flight().get(server_id, 0)
 
 
 def set_current(running: Running | None) -> None:

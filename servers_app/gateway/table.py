@@ -52,12 +52,13 @@ def read_table() -> RoutingTable:
     """
     close_old_connections()
     try:
-        return _read_table()
+        return table_now()
     finally:
         close_old_connections()
 
 
-def _read_table() -> RoutingTable:
+def table_now() -> RoutingTable:
+    """Return the same for a view of Django's, which looks after its connections itself."""
     profile = Profile.objects.filter(is_active=True).first() or Profile()
     is_saved = profile.pk is not None
     members = {member.model_id: member for member in profile.members.all()} if is_saved else {}

@@ -88,8 +88,7 @@ def test_every_list_opens_for_who_may_see_it_and_for_nobody_else(group: str) -> 
     [
         ("servers_app_server", "start_selected"),
         ("servers_app_server", "stop_selected_at_once"),
-        ("profiles_app_profile", "activate_selected"),
-        ("profiles_app_profile", "activate_with_errors"),
+        ("profiles_app_profile", "/activate/"),
         ("models_app_discoveredmodel", "enable_selected"),
         ("models_app_scanroot", "rescan_nodes"),
         ("servers_app_apikey", "revoke_selected"),
@@ -121,14 +120,15 @@ def test_a_viewer_who_posts_an_action_all_the_same_changes_nothing(
     profile = make_profile("mine", "a")
     posts = [
         ("servers_app_server", "start_selected", server.pk),
-        ("profiles_app_profile", "activate_selected", profile.pk),
     ]
 
     for page, action, pk in posts:
         data = {"action": action, "_selected_action": [pk]}
         client.post(reverse(f"admin:{page}_changelist"), data)
     ask = reverse("admin:servers_app_server_ask", args=[server.pk])
+    activate = reverse("admin:profiles_app_profile_activate", args=[profile.pk])
 
+    assert client.post(activate).status_code == 403
     assert client.post(ask, {"ask": "start"}).status_code == 403
     profile.refresh_from_db()
     assert not profile.is_active

@@ -133,10 +133,9 @@ def test_a_rollback_in_the_admin_tells_what_comes_back(admin_client: Client) -> 
     profile = make()
     services.save_document({**DOCUMENT, "description": "Worse"}, slug="mine", author="x")
     AuditEntry.objects.all().delete()
-    version = reverse("admin:profiles_app_profileversion_changelist")
     first = ProfileVersion.objects.get(slug=profile.slug, number=1)
 
-    admin_client.post(version, {"action": "roll_back_to", "_selected_action": [first.pk]})
+    admin_client.post(reverse("admin:profiles_app_profileversion_rollback", args=[first.pk]))
 
     assert told() == [("admin", "admin", "rollback", "mine")]
     assert last() == (

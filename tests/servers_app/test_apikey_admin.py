@@ -144,7 +144,11 @@ def test_a_key_is_revoked_by_its_button_and_by_the_action(admin_client: Client) 
     response = admin_client.post(revoke_url(keys[0]), follow=True)
     admin_client.post(
         reverse(LIST),
-        {"action": "revoke_selected", "_selected_action": [key.pk for key in keys[1:]]},
+        {
+            "action": "revoke_selected",
+            "_selected_action": [key.pk for key in keys[1:]],
+            "confirmed": "yes",
+        },
     )
 
     assert "Revoked the key one." in response.content.decode()
@@ -166,8 +170,21 @@ def test_revoking_it_twice_says_so(admin_client: Client) -> None:
 def test_only_a_post_revokes(admin_client: Client) -> None:
     key = apikeys.new_key("ci").key
 
-    assert admin_client.get(revoke_url(key)).status_code == 405
+    page = admin_client.get(revoke_url(key)).content.decode()
+    assert "refused at once" in page
+    assert key.prefix in page
     assert apikeys.usable().exists()
+
+
+def test_the_action_asks_first_and_names_the_keys(admin_client: Client) -> None:
+    keys = [apikeys.new_key(name).key for name in ("one", "two")]
+    chosen = {"action": "revoke_selected", "_selected_action": [key.pk for key in keys]}
+
+    page = admin_client.post(reverse(LIST), chosen).content.decode()
+
+    assert all(key.prefix in page for key in keys)
+    assert "Revoke 2 keys" in page
+    assert apikeys.usable().count() == 2
 
 
 def test_a_page_of_another_site_revokes_nothing(admin_user: User) -> None:

@@ -35,6 +35,9 @@ class StandIn:
     def breakers(self) -> dict[int, BreakerState]:
         return {}
 
+    def in_flight(self) -> dict[int, int]:
+        return {}
+
     async def query(
         self, query: Query, *, key: str = "", model_ids: frozenset[str] = frozenset()
     ) -> AsyncGenerator[Event, None]:

@@ -1,4 +1,4 @@
-"""The request log and usage in the admin: what is shown, who may label, what a page costs."""
+"""The request log in the admin: what is shown, who may label, what a page costs."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,15 +10,14 @@ from django.urls import reverse
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from servers_app import request_admin
+from servers_app import request_admin, request_lists
 from servers_app.apikeys import new_key, revoke
-from servers_app.request_models import RequestRecord, UsageMinute
+from servers_app.request_models import RequestRecord
 from tests.conftest import MakeModel, MakeServer
 
 pytestmark = pytest.mark.django_db
 
 LIST = reverse("admin:servers_app_requestrecord_changelist")
-USAGE = reverse("admin:servers_app_usageminute_changelist")
 
 
 def make_record(request_id: str = "request-1", **fields: Any) -> RequestRecord:
@@ -115,14 +114,14 @@ def test_filters_find_requests(
     make_record("d", at=timezone.now() - timedelta(days=3))
 
     assert listed(admin_client, model="qwen") == ["a", "c", "d"]
-    assert listed(admin_client, outcome__exact="broken") == ["b"]
+    assert listed(admin_client, outcome="broken") == ["b"]
+    assert listed(admin_client, outcome__exact="broken") == ["b"]  # as other pages link to it
     assert listed(admin_client, path="/v1/embeddings") == ["c"]
     assert listed(admin_client, tier__exact="fast") == ["a"]
     assert listed(admin_client, label="powerful") == ["c"]
     assert listed(admin_client, label="any") == ["c"]
     assert listed(admin_client, label="fast") == []
-    yesterday = (timezone.now() - timedelta(days=1)).isoformat()
-    assert listed(admin_client, at__gte=yesterday) == ["a", "b", "c"]
+    assert listed(admin_client, since="24h") == ["a", "b", "c"]
 
 
 def test_who_asked_is_shown_by_the_name_of_their_key(admin_client: Client) -> None:
@@ -153,21 +152,96 @@ def test_a_search_takes_the_whole_id_of_a_request_or_of_a_key(
     assert listed(admin_client, q=term) == found
 
 
-def test_usage_is_shown_by_minute_and_added_up_by_day(admin_client: Client) -> None:
-    now = timezone.now().replace(second=0, microsecond=0)
-    for minute, model_id in ((now, "qwen"), (now - timedelta(days=1), "qwen"), (now, "gemma")):
-        UsageMinute.objects.create(
-            minute=minute, model_id=model_id, tier="fast", requests=4, answered=2,
-            first_byte_ms=100, total_ms=8000, prompt_tokens=10,
-        )  # fmt: skip
+def test_one_click_shows_what_went_wrong(admin_client: Client) -> None:
+    for outcome in ("ok", "failed", "broken", "refused", "client_gone"):
+        make_record(outcome, outcome=outcome)
 
-    response = admin_client.get(USAGE)
+    assert "?outcome=errors" in admin_client.get(LIST).content.decode()
+    assert listed(admin_client, outcome="errors") == ["broken", "failed", "refused"]
 
-    assert [day["requests"] for day in response.context["days"]] == [8, 4]
-    page = response.content.decode()
-    assert "50 ms" in page
-    assert "2 s" in page
-    assert "By day" in page
+
+def test_what_is_found_is_added_up(admin_client: Client) -> None:
+    for number in range(1, 21):
+        make_record(f"a{number}", prompt_tokens=100, completion_tokens=10, total_ms=number)
+    make_record("b", outcome="failed", model_id="other")
+    make_record("c", outcome="refused")
+
+    sums = admin_client.get(LIST).context["sums"]
+    filtered = admin_client.get(LIST, {"outcome": "failed"}).context["sums"]
+
+    assert (sums["requests"], sums["failures"], sums["refused"]) == (22, 1, 1)
+    assert (sums["prompt_tokens"], sums["completion_tokens"]) == (2000, 200)
+    assert sums["first_byte_ms"] is None
+    assert (filtered["requests"], filtered["failures"]) == (1, 1)
+
+
+def test_half_and_95_of_100_requests_took_no_longer_than_is_said(admin_client: Client) -> None:
+    for ms in range(1, 102):
+        make_record(f"a{ms}", total_ms=ms, first_byte_ms=ms / 10)
+
+    sums = admin_client.get(LIST).context["sums"]
+
+    assert sums["total_ms"] == (51, 96)
+    assert sums["first_byte_ms"] == (5.1, 9.6)
+
+
+@pytest.mark.parametrize(
+    ("query", "is_live"),
+    [
+        pytest.param({}, True, id="the newest"),
+        pytest.param({"live": "0"}, False, id="switched off"),
+        pytest.param({"p": "2"}, False, id="an older page"),
+        pytest.param({"o": "1"}, False, id="the oldest first"),
+    ],
+)
+def test_new_requests_come_in_where_the_newest_are_shown(
+    admin_client: Client, query: dict[str, str], is_live: bool
+) -> None:
+    RequestRecord.objects.bulk_create(
+        RequestRecord(request_id=str(n), at=timezone.now(), path="/v1", outcome="ok")
+        for n in range(60)
+    )
+
+    page = admin_client.get(LIST, query).content.decode()
+
+    assert ("data-live-every" in page) is is_live
+
+
+def test_an_empty_log_says_how_to_send_a_request(admin_client: Client) -> None:
+    page = admin_client.get(LIST).content.decode()
+
+    assert "No request has come yet" in page
+    assert "curl http://testserver/v1/chat/completions" in page
+    assert reverse("admin:playground") in page
+
+
+def test_the_page_leads_to_what_the_request_went_to(
+    admin_client: Client, make_model: MakeModel, make_server: MakeServer
+) -> None:
+    server = make_server(make_model("qwen"))
+    record = make_record(server_id=server.pk)
+    gone = make_record("gone", server_id=server.pk + 1, model_id="nobody")
+    links = (
+        reverse("admin:servers_app_server_change", args=[server.pk]),
+        reverse("admin:models_app_discoveredmodel_change", args=[server.model_id]),
+    )
+
+    page, page_of_gone = page_of(admin_client, record), page_of(admin_client, gone)
+
+    assert all(f'href="{link}"' in page for link in links)
+    assert f"server {server.pk + 1}" in page_of_gone
+    assert f"/server/{server.pk + 1}/" not in page_of_gone
+
+
+def test_the_page_leads_to_the_requests_before_and_after(admin_client: Client) -> None:
+    now = timezone.now()
+    records = [make_record(str(n), at=now + timedelta(seconds=n)) for n in range(3)]
+
+    log = admin_client.get(
+        reverse("admin:servers_app_requestrecord_change", args=[records[1].pk])
+    ).context["log"]
+
+    assert (log["older"], log["newer"]) == (records[0], records[2])
 
 
 # -- who may say what
@@ -182,6 +256,34 @@ def test_labels_are_given_and_taken_back_for_many(admin_client: Client) -> None:
 
     labels = dict(RequestRecord.objects.values_list("request_id", "label"))
     assert labels == {"a": "powerful", "b": "", "c": "fast"}
+
+
+def test_a_button_of_a_row_labels_it_and_comes_back_to_it(admin_client: Client) -> None:
+    record, other = make_record("a"), make_record("b")
+
+    answer = admin_client.post(f"{LIST}?since=1h", {"label": f"{record.pk} powerful"})
+
+    record.refresh_from_db()
+    other.refresh_from_db()
+    assert (record.label, other.label) == ("powerful", "")
+    assert answer["Location"] == f"{LIST}?since=1h#request-{record.pk}"
+    page = admin_client.get(LIST).content.decode()
+    assert f'value="{record.pk} none" aria-label="Powerful"' in page
+
+    admin_client.post(LIST, {"label": f"{record.pk} none"})
+
+    record.refresh_from_db()
+    assert record.label == ""
+
+
+@pytest.mark.parametrize("sent", ["x fast", "1 slow", "", "999999 fast"])
+def test_a_button_that_nobody_made_labels_nothing(admin_client: Client, sent: str) -> None:
+    make_record()
+
+    page = admin_client.post(LIST, {"label": sent}, follow=True).content.decode()
+
+    assert "Not labelled" in page
+    assert not RequestRecord.objects.exclude(label="").exists()
 
 
 def test_on_its_page_the_label_is_all_that_changes(admin_client: Client) -> None:
@@ -203,7 +305,9 @@ def test_who_may_only_look_cannot_label() -> None:
     viewer = client_of("view_requestrecord")
     record = make_record()
 
-    assert "_save" not in page_of(viewer, record)
+    assert 'name="label"' not in page_of(viewer, record)
+    assert 'name="label"' not in viewer.get(LIST).content.decode()
+    assert viewer.post(LIST, {"label": f"{record.pk} fast"}).status_code == 403
     label(viewer, "label_fast", record)
     url = reverse("admin:servers_app_requestrecord_change", args=[record.pk])
     assert viewer.post(url, {"label": "fast"}).status_code == 403
@@ -215,19 +319,13 @@ def test_who_may_not_look_sees_nothing() -> None:
     stranger = client_of()
 
     assert stranger.get(LIST).status_code == 403
-    assert stranger.get(USAGE).status_code == 403
 
 
 def test_nobody_adds_or_deletes_a_record(admin_client: Client) -> None:
-    record = make_record()
-    minute = UsageMinute.objects.create(minute=timezone.now())
+    record, name = make_record(), "admin:servers_app_requestrecord"
 
-    for row in (record, minute):
-        name = f"admin:servers_app_{row._meta.model_name}"
-        assert admin_client.get(reverse(f"{name}_add")).status_code == 403
-        assert admin_client.post(reverse(f"{name}_delete", args=[row.pk])).status_code == 403
-    page = admin_client.get(reverse("admin:servers_app_usageminute_change", args=[minute.pk]))
-    assert "_save" not in page.content.decode()
+    assert admin_client.get(reverse(f"{name}_add")).status_code == 403
+    assert admin_client.post(reverse(f"{name}_delete", args=[record.pk])).status_code == 403
 
 
 # -- what a page costs
@@ -238,13 +336,14 @@ def test_a_page_of_many_requests_costs_a_few_queries_and_counts_no_more_than_it_
     django_assert_max_num_queries: DjangoAssertNumQueries,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(request_lists, "LISTED", 120)
     monkeypatch.setattr(request_admin, "LISTED", 120)
     RequestRecord.objects.bulk_create(
         RequestRecord(request_id=str(n), at=timezone.now(), path="/v1", outcome="ok")
         for n in range(200)
     )
 
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(8):
         cl = admin_client.get(LIST).context["cl"]
 
     assert cl.result_count == 120

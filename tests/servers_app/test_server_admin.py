@@ -4,7 +4,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -12,8 +11,8 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from servers_app.keys import server_key
 from servers_app.models import EngineBuild, Node, Server, ServerEvent, ServerState, Wanted
+from servers_app.request_models import RequestRecord
 from tests.conftest import MakeModel, MakeServer
-from tests.servers_app.scripted_worker import ScriptedWorker
 
 pytestmark = pytest.mark.django_db
 
@@ -22,32 +21,13 @@ READY = {"wanted": Wanted.RUNNING, "state": ServerState.READY, "pid": 4242}
 
 
 @pytest.fixture(autouse=True)
-def worker(monkeypatch: pytest.MonkeyPatch) -> ScriptedWorker:
-    return ScriptedWorker(monkeypatch)
-
-
-@pytest.fixture(autouse=True)
 def _own_data(settings: Settings, tmp_path: Path) -> None:
     settings.MAGI_DATA_DIR = tmp_path
-
-
-@pytest.fixture
-def viewer(client: Client) -> Client:
-    """A client of somebody who may look at servers, and no more."""
-    user = User.objects.create_user("bob", is_staff=True)
-    user.user_permissions.add(Permission.objects.get(codename="view_server"))
-    client.force_login(user)
-    return client
 
 
 def page_of(client: Client, server: Server) -> str:
     page = reverse("admin:servers_app_server_change", args=[server.pk])
     return client.get(page).content.decode()
-
-
-def ask(client: Client, server: Server, what: str) -> int:
-    url = reverse("admin:servers_app_server_ask", args=[server.pk])
-    return client.post(url, {"ask": what}).status_code
 
 
 # -- what is shown
@@ -63,6 +43,7 @@ def test_the_list_shows_what_each_is_and_what_it_waits_for(
         launched_at=timezone.now() - timedelta(hours=2, minutes=3),
         memory_mib=1900,
         peak_mib=1234,
+        facts={"total_slots": 4},
     )
     make_server(
         make_model("loads"),
@@ -76,9 +57,17 @@ def test_the_list_shows_what_each_is_and_what_it_waits_for(
 
     page = admin_client.get(reverse(LIST)).content.decode()
 
-    for text in ("RUNS (replica 1)", "4242", "2 h 3 min", "1,900 / 1,234", "On request"):
+    for text in (
+        "RUNS (replica 1)",
+        "4242",
+        "2 h 3 min",
+        ">1,900<",
+        "seen 1,234",
+        "wanted on request",
+        "? / 4",
+    ):
         assert text in page
-    assert '<progress class="magi-load" max="100" value="42">' in page
+    assert '<progress class="magi-load" max="100" value="42"' in page
     assert "loading the weights" in page
 
 
@@ -96,7 +85,7 @@ def test_the_page_of_a_failed_server_says_first_what_to_do(
 
     page = page_of(admin_client, server)
 
-    trouble = page[page.index("magi-trouble") : page.index("What is wanted")]
+    trouble = page[page.index('class="magi-trouble') : page.index("What is wanted")]
     assert "&lt;b&gt;No memory.&lt;/b&gt; Give it a smaller ctx_size." in trouble
     assert "It was ended by signal 9 (SIGKILL)." in trouble
     assert "It is tried again at 20" in trouble
@@ -115,17 +104,17 @@ def test_the_page_shows_the_command_as_a_shell_takes_it(
     assert f'<pre class="magi-command">{shown}</pre>' in page
 
 
-def test_the_page_shows_the_newest_hundred_events_and_no_key(
+def test_the_page_shows_the_newest_thirty_events_and_no_key(
     admin_client: Client, make_server: MakeServer
 ) -> None:
     server = make_server(state=ServerState.FAILED)
     Server.objects.update(last_error=f"key {server_key(server.pk)}")
-    for number in range(101):
+    for number in range(31):
         ServerEvent.objects.create(server=server, who="ada", why=f"event {number}.")
 
     page = page_of(admin_client, server)
 
-    assert "event 100." in page
+    assert "event 30." in page
     assert "event 1." in page
     assert "event 0." not in page
     assert server_key(server.pk) not in page
@@ -143,6 +132,80 @@ def test_no_page_has_script_or_style_of_its_own(
         assert "style=" not in page
         assert "<style" not in page
         assert "onclick" not in page
+
+
+def test_the_page_says_what_is_wanted_what_is_and_what_it_came_to(
+    admin_client: Client, make_server: MakeServer
+) -> None:
+    server = make_server(
+        **READY,
+        asked_by="ada",
+        asked_why="in the admin",
+        requested_at=timezone.now() - timedelta(minutes=5),
+        facts={"n_ctx": 8192, "total_slots": 4, "modalities": {"vision": True}, "shape": "x=1"},
+        memory_mib=1900,
+        peak_mib=1234,
+    )
+    for tokens in (7, 5):
+        RequestRecord.objects.create(
+            request_id=f"r{tokens}",
+            at=timezone.now() - timedelta(minutes=tokens),
+            model_id=server.model.model_id,
+            server_id=server.pk,
+            outcome="ok",
+            completion_tokens=tokens,
+        )
+
+    page = page_of(admin_client, server)
+
+    for label, value in {
+        "Wanted": "Running",
+        "Asked by": "ada",
+        "PID": "4242",
+        "Memory counted for it": "1,900 MiB",
+        "Most memory seen": "1,234 MiB",
+        "Context of a slot, tokens": "8,192",
+        "Takes": "text, vision",
+        "Requests": "2",
+        "Completion tokens": "12",
+    }.items():
+        assert f"<dt>{label}</dt><dd>{value}</dd>" in page
+    assert "5 min 0 s ago" in page
+    assert "x=1" not in page
+
+
+def test_a_log_that_is_here_is_followed_and_one_elsewhere_is_named(
+    admin_client: Client, make_model: MakeModel, make_server: MakeServer, settings: Settings
+) -> None:
+    here = make_server(make_model("here"), node=settings.MAGI_NODE, replica=1)
+    away = make_server(make_model("away"), node="studio", log_tail="how it ended")
+
+    page = page_of(admin_client, here)
+    assert 'data-stream="/api/models/servers/here/logs?replica=1"' in page
+
+    page = page_of(admin_client, away)
+    assert "data-stream" not in page
+    assert f"on node studio: servers/{away.pk}/server.log" in page
+    assert "how it ended" in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "query", "told"),
+    [
+        ("server", "", "A server is made when a model is first started"),
+        ("server", "?state=ready", "No server is like that."),
+        ("serverevent", "", "Nothing has happened yet."),
+        ("serverevent", "?q=nobody", "No event is like that."),
+        ("enginebuild", "", "No engine has been asked yet."),
+        ("enginebuild", "?q=nothing", "No engine is like that."),
+    ],
+)
+def test_an_empty_list_says_what_to_do_first(
+    admin_client: Client, kind: str, query: str, told: str
+) -> None:
+    page = admin_client.get(reverse(f"admin:servers_app_{kind}_changelist") + query)
+
+    assert told in page.content.decode()
 
 
 def test_a_server_that_is_gone_leads_to_the_index(admin_client: Client) -> None:
@@ -178,9 +241,9 @@ def test_events_nodes_and_builds_are_listed_and_only_shown(
         problem="it is older than b8146",
     )
     told = {
-        event: ("starting → ready", "1.5 s", "ada"),
+        event: ("starting →", ">ready</span>", "1.5 s", "ada"),
         node: ("Alive", "8 cores, Ryzen", "20.0 / 64.0 GiB", "RTX: 1.0 / 24.0 GiB"),
-        build: ("11434", "CUDA0 RTX, 24,000 MiB", "it is older than b8146"),
+        build: ("11434", "CUDA0 RTX, 24,000 MiB", "it is older than b8146. Mend or replace"),
     }
 
     for row, texts in told.items():
@@ -232,161 +295,3 @@ def test_the_events_of_one_server_are_a_link_away(
     assert link in page_of(admin_client, server)
     assert "of this one" in events
     assert "of another" not in events
-
-
-# -- what is asked
-
-
-@pytest.mark.parametrize(
-    ("what", "wanted"),
-    [
-        ("start", "running"),
-        ("restart", "running"),
-        ("stop", "stopped"),
-        ("stop-at-once", "stopped"),
-    ],
-)
-def test_a_button_asks_in_the_name_of_who_pressed_it(
-    admin_client: Client, make_server: MakeServer, what: str, wanted: str
-) -> None:
-    server = make_server(**READY, replica=1)
-
-    assert ask(admin_client, server, what) == 302
-
-    server.refresh_from_db()
-    assert (server.wanted, server.asked_by, server.asked_why) == (
-        wanted,
-        "admin",
-        "in the admin",
-    )
-    assert Server.objects.count() == 1
-
-
-@pytest.mark.parametrize(("what", "is_cut"), [("stop", False), ("stop-at-once", True)])
-def test_requests_in_flight_are_cut_only_by_a_stop_at_once(
-    admin_client: Client, make_server: MakeServer, what: str, is_cut: bool
-) -> None:
-    server = make_server(**READY)
-
-    ask(admin_client, server, what)
-
-    server.refresh_from_db()
-    assert server.drain_until is not None
-    assert (server.drain_until <= timezone.now()) is is_cut
-
-
-@pytest.mark.parametrize("what", ["start", "stop", "stop_selected_at_once", "restart"])
-def test_the_actions_ask_for_all_that_are_selected(
-    admin_client: Client, make_model: MakeModel, make_server: MakeServer, what: str
-) -> None:
-    servers = [
-        make_server(make_model("a"), **READY, port=8080),
-        make_server(make_model("b"), **READY, port=8081, replica=1),
-    ]
-    action = what if what.endswith("once") else f"{what}_selected"
-
-    response = admin_client.post(
-        reverse(LIST),
-        {"action": action, "_selected_action": [server.pk for server in servers]},
-        follow=True,
-    )
-
-    assert "B (replica 1)." in response.content.decode()
-    assert set(Server.objects.values_list("asked_by", flat=True)) == {"admin"}
-
-
-@pytest.mark.parametrize(
-    ("fields", "labels"),
-    [
-        ({}, ["start"]),
-        (READY, ["restart", "stop"]),
-        ({"state": ServerState.FAILED, "wanted": Wanted.RUNNING}, ["start", "stop"]),
-        ({"state": ServerState.FAILED}, ["start"]),
-        ({"state": ServerState.STOPPING, "pid": 1}, ["start"]),
-    ],
-)
-def test_the_buttons_are_those_that_make_sense(
-    admin_client: Client, make_server: MakeServer, fields: dict[str, object], labels: list[str]
-) -> None:
-    make_server(**fields)
-
-    page = admin_client.get(reverse(LIST)).content.decode()
-
-    assert page.count('name="ask"') == len(labels)
-    for label in labels:
-        assert f'value="{label}" formmethod="post"' in page
-
-
-def test_who_may_only_look_has_no_buttons_and_cannot_ask(
-    viewer: Client, make_server: MakeServer
-) -> None:
-    server = make_server(**READY)
-
-    assert 'name="ask"' not in viewer.get(reverse(LIST)).content.decode()
-    assert 'name="ask"' not in page_of(viewer, server)
-    assert ask(viewer, server, "stop") == 403
-    viewer.post(reverse(LIST), {"action": "stop_selected", "_selected_action": [server.pk]})
-    server.refresh_from_db()
-    assert server.wanted == Wanted.RUNNING
-
-
-def test_a_bare_get_stops_nothing(admin_client: Client, make_server: MakeServer) -> None:
-    server = make_server(**READY)
-    url = reverse("admin:servers_app_server_ask", args=[server.pk])
-
-    assert admin_client.get(f"{url}?ask=stop").status_code == 405
-    server.refresh_from_db()
-    assert server.wanted == Wanted.RUNNING
-
-
-def test_a_post_without_its_token_stops_nothing(make_server: MakeServer) -> None:
-    server = make_server(**READY)
-    strict = Client(enforce_csrf_checks=True)
-    strict.force_login(User.objects.create_superuser("eve"))
-
-    assert ask(strict, server, "stop") == 403
-    server.refresh_from_db()
-    assert server.wanted == Wanted.RUNNING
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("http://testserver/admin/servers_app/server/?state=ready", None),
-        ("https://evil.example/", "/admin/servers_app/server/"),
-    ],
-)
-def test_a_button_leads_back_to_the_page_that_it_is_on(
-    admin_client: Client, make_server: MakeServer, before: str, after: str | None
-) -> None:
-    url = reverse("admin:servers_app_server_ask", args=[make_server(**READY).pk])
-
-    response = admin_client.post(url, {"ask": "stop"}, headers={"referer": before})
-
-    assert response["Location"] == (after or before)
-
-
-def test_what_cannot_be_asked_is_said(
-    admin_client: Client, make_model: MakeModel, make_server: MakeServer
-) -> None:
-    server = make_server(make_model("broken", problem="truncated"))
-    url = reverse("admin:servers_app_server_ask", args=[server.pk])
-
-    refused = admin_client.post(url, {"ask": "start"}, follow=True).content.decode()
-    nonsense = admin_client.post(url, {"ask": "explode"}, follow=True).content.decode()
-
-    assert "Not done: broken cannot be started: truncated." in refused
-    assert "Ask for one of: start, restart, stop, stop-at-once." in nonsense
-
-
-@pytest.mark.django_db(transaction=True)
-def test_without_a_queue_it_is_said_that_it_is_done_later(
-    admin_client: Client, make_server: MakeServer, worker: ScriptedWorker
-) -> None:
-    worker.has_queue = False
-    url = reverse("admin:servers_app_server_ask", args=[make_server().pk])
-
-    page = admin_client.post(url, {"ask": "start"}, follow=True).content.decode()
-
-    assert "is done when it is back" in page
-    assert Server.objects.get().wanted == Wanted.RUNNING

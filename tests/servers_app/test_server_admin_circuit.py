@@ -21,7 +21,7 @@ def test_its_page_shows_a_circuit_breaker_that_is_open(
     breakers = Breakers()
     for _ in range(FAILURES_IN_A_ROW):
         breakers.failed(server.pk)
-    set_current(Running(Mock(breakers=breakers.states), Mock()))
+    set_current(Running(Mock(breakers=breakers.states, in_flight=dict), Mock()))
     try:
         page = admin_client.get(url).content.decode()
     finally:

@@ -21,6 +21,11 @@
   let source = null;
 
   function isTouched(field) {
+    if (field instanceof HTMLSelectElement && !field.multiple) {
+      // Where none is marked, a browser chooses the first.
+      const at = [...field.options].findIndex((option) => option.defaultSelected);
+      return field.selectedIndex !== Math.max(at, 0);
+    }
     if (field instanceof HTMLSelectElement) {
       return [...field.options].some((option) => option.selected !== option.defaultSelected);
     }
