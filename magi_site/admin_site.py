@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 
-from magi_site.dashboard import dashboard_context
+from magi_site.dashboard.context import dashboard_context
 from magi_site.pages.urls import page_urls
 from models_app.audit_models import AuditEntry
 from models_app.audit_targets import target_of
@@ -25,7 +25,7 @@ class MagiAdminSite(AdminSite):
     def index(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> TemplateResponse:
-        return super().index(request, {**dashboard_context(), **(extra_context or {})})
+        return super().index(request, {**dashboard_context(request), **(extra_context or {})})
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
         # Before each model's own page of that address, which knows of the admin's changes only.

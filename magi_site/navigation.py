@@ -72,6 +72,7 @@ SECTIONS: Final = (
             _rows("Engines", "servers_app", "enginebuild"),
         ),
     ),
+    Section("Playground", (Link("Playground", "playground", "servers_app.infer"),)),
     Section(
         "Activity",
         (

@@ -164,7 +164,7 @@ if MAGI_TLS == "off" and MAGI_HOST in LOOPBACK_HOSTS:
 
 # -- bounds of what Django reads; magi_site/bodies.py bounds the whole body
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2621440  # bytes of a form
-DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # a profile of a thousand models is one form
 DATA_UPLOAD_MAX_NUMBER_FILES = 10
 
 # -- sign-in. Counted in the database: for all web processes, and without Redis

@@ -59,7 +59,13 @@ class Answer:
 
 
 async def call(
-    application: Application, caller: Caller, method: str, path: str, *, timeout_s: float
+    application: Application,
+    caller: Caller,
+    method: str,
+    path: str,
+    *,
+    body: bytes = b"",
+    timeout_s: float,
 ) -> Answer:
     """Call, and return the answer: of a stream, when its first bytes have come.
 
@@ -67,7 +73,7 @@ async def call(
         TimeoutError: it was not there in time.
         Exception: whatever the application raises.
     """
-    exchange = _Exchange()
+    exchange = _Exchange(body)
     began = time.monotonic()
     task = asyncio.ensure_future(
         application(caller.scope(method, path), exchange.receive, exchange.send)
@@ -92,8 +98,9 @@ async def call(
 
 
 class _Exchange:
-    def __init__(self) -> None:
+    def __init__(self, body: bytes) -> None:
         self.answer = Answer()
+        self._body = body
         self.is_gone = asyncio.Event()  # the client has left
         self.has_seen_enough = asyncio.Event()
         self._has_sent_body = False
@@ -101,7 +108,7 @@ class _Exchange:
     async def receive(self) -> Message:
         if not self._has_sent_body:
             self._has_sent_body = True
-            return {"type": "http.request", "body": b"", "more_body": False}
+            return {"type": "http.request", "body": self._body, "more_body": False}
         await self.is_gone.wait()
         return {"type": "http.disconnect"}
 

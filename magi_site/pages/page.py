@@ -24,15 +24,6 @@ class AdminPage(TemplateView):
             raise PermissionDenied
         return super().dispatch(request, *args, **kwargs)
 
-    def require(self, permission: str) -> None:
-        """Refuse what this person may see, and may not ask for.
-
-        Raises:
-            PermissionDenied: they do not have `permission`.
-        """
-        if not self.request.user.has_perm(permission):
-            raise PermissionDenied
-
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         shared = admin.site.each_context(self.request)
         return super().get_context_data(**{**shared, "title": self.title, **kwargs})

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
 
 from magi_site.operations.caller import caller_of
 from magi_site.operations.endpoint_tests import Seen, Verdict, call_each
@@ -13,13 +12,11 @@ from magi_site.operations.endpoints import endpoints
 from magi_site.operations.health import Checkup, health_of, troubles
 from magi_site.operations.system_info import system_info
 from magi_site.pages.page import AdminPage
-from models_app.errors import ModelsError
 from models_app.models import Scan, ScanRoot
-from models_app.rescans import request_rescan
+from models_app.rescan_admin import RESCAN, rescan_context
 from servers_app.gateway.current import current
 
 SHOWN_SCANS: Final = 3
-MAY_RESCAN: Final = "models_app.add_scan"
 MAY_MANAGE: Final = "servers_app.change_server"
 
 
@@ -39,25 +36,10 @@ class HealthPage(AdminPage):
             nodes=parts["nodes"].figures.get("nodes", []),
             roots=ScanRoot.objects.all(),
             scans=Scan.objects.defer("report")[:SHOWN_SCANS],
+            may_rescan=self.request.user.has_perm(RESCAN),
+            **rescan_context(self.request),
             **kwargs,
         )
-
-    def post(self, request: HttpRequest) -> HttpResponse:
-        """Have every node that has a scan root look for models."""
-        self.require(MAY_RESCAN)
-        roots = ScanRoot.objects.filter(is_enabled=True).order_by()
-        nodes = sorted(set(roots.values_list("node", flat=True)))
-        if not nodes:
-            text = "No scan root is enabled. Add one under Models, Scan roots; then rescan."
-            messages.warning(request, text)
-        for node in nodes:
-            try:
-                request_rescan(node)
-            except ModelsError as error:
-                messages.error(request, str(error))
-            else:
-                messages.success(request, f"Node {node} looks for models; see below.")
-        return HttpResponseRedirect(reverse("admin:system"))
 
 
 class EndpointsPage(AdminPage):

@@ -2,13 +2,18 @@
 
 from django.urls import URLPattern
 
+from magi_site.dashboard.pages import dashboard_urls
 from magi_site.pages.page import page_url
+from magi_site.pages.playground import PlaygroundPage, PlaygroundRequest
 from magi_site.pages.system import EndpointsPage, HealthPage, SettingsPage
 
 
 def page_urls() -> list[URLPattern]:
     return [
+        *dashboard_urls(),
         page_url("system/", HealthPage, "system"),
         page_url("system/endpoints/", EndpointsPage, "endpoints"),
         page_url("system/settings/", SettingsPage, "settings"),
+        page_url("playground/", PlaygroundPage, "playground"),
+        page_url("playground/<str:request_id>/", PlaygroundRequest, "playground_request"),
     ]

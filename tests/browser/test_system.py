@@ -39,9 +39,9 @@ def test_a_rescan_is_asked_for_and_its_end_is_seen_without_a_reload(admin: Page)
     scans = admin.locator("#health a[href*='/models_app/scan/']")
     before = scans.first.get_attribute("href")
 
-    admin.get_by_role("button", name="Rescan").click()
+    admin.get_by_role("button", name="RE-SCAN").click()
 
-    expect(admin.locator(".messagelist")).to_contain_text("looks for models")
+    expect(admin.locator("#rescans .is-over")).to_contain_text("finished after")
     expect(scans.first).not_to_have_attribute("href", before or "")
 
 
