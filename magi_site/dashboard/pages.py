@@ -1,4 +1,4 @@
-"""What is asked on the dashboard: another profile, all servers started or stopped.
+"""What is asked on the dashboard: another profile, all servers started, stopped or anew.
 
 What stops or starts many is asked for on a page in between, which says what it would do.
 """
@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import URLPattern
 
+from magi_site.operations import all_servers
 from magi_site.pages.page import AdminPage, page_url
 from models_app.errors import QueueUnavailableError
 from profiles_app.errors import NoActiveProfileError
@@ -104,11 +105,45 @@ class StopAllPage(AdminPage):
         return redirect(INDEX)
 
 
+class RestartAllPage(AdminPage):
+    """Say what restarting all would restart, and do it."""
+
+    title = "Restart all servers?"
+    permission = "servers_app.change_server"
+    template_name = "admin/magi/dashboard_restart_all.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        servers = all_servers.wanted()
+        busy = {server.pk: in_flight_of(server.pk) or 0 for server in servers}
+        return super().get_context_data(
+            lines=[
+                (server, title_of(server), uptime(server), busy[server.pk])
+                for server in servers
+            ],
+            busy=sum(busy.values()),
+            drain=span((active_profile() or Profile()).drain_seconds),
+            **kwargs,
+        )
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        try:
+            who = request.user.get_username()
+            asked, refused = all_servers.request_restart_all(who=who, why=WHY)
+        except QueueUnavailableError as error:
+            messages.warning(request, f"{error} {WHEN_BACK}")
+        else:
+            messages.success(request, f"Restarting {_servers(len(asked))}.")
+            for server, why in refused:
+                messages.warning(request, f"Not restarted: {title_of(server)}: {why}")
+        return redirect(INDEX)
+
+
 def dashboard_urls() -> list[URLPattern]:
     return [
         page_url("switch/", SwitchPage, "switch_profile"),
         page_url("start-all/", StartAllPage, "start_all"),
         page_url("stop-all/", StopAllPage, "stop_all"),
+        page_url("restart-all/", RestartAllPage, "restart_all"),
     ]
 
 

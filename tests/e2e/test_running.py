@@ -1,6 +1,8 @@
 """From nothing to a model that answers: the real engine, the real model, the real broker."""
 
 import json
+import shlex
+import subprocess
 import threading
 
 import pytest
@@ -33,14 +35,14 @@ def test_the_first_admin_password_is_shown_and_kept(magi: Magi) -> None:
     assert f"password {password} " in magi.said
 
 
-def test_a_plain_post_gets_an_answer_whatever_type_it_says_it_has(magi: Magi) -> None:
-    # As `curl -d` sends it: application/x-www-form-urlencoded.
-    body = {"model": "auto", "messages": SAY_HI, "max_tokens": 8}
+def test_what_the_terminal_says_to_try_works(magi: Magi) -> None:
+    # Rich breaks the line where the terminal ends.
+    said = " ".join(magi.said.partition("Try ")[2].partition("Ctrl-C")[0].split())
+    command = shlex.split(said.replace('{"model"', '{"max_tokens": 8, "model"'))
 
-    answer = magi.call("POST", "/v1/chat/completions", body)
+    answer = subprocess.run(command, capture_output=True, check=True)
 
-    assert answer["model"] == MODEL_ID
-    assert answer["choices"][0]["message"]["content"]
+    assert json.loads(answer.stdout)["model"] == MODEL_ID
 
 
 def test_the_openai_client_lists_the_models(client: OpenAI) -> None:

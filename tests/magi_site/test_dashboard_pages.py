@@ -146,10 +146,25 @@ def test_a_switch_to_nowhere_comes_back_with_a_sentence(admin_client: Client) ->
     assert "Choose one of the profiles that there are." in answer.content.decode()
 
 
+# -- restart all
+
+
+def test_all_are_restarted_after_it_is_said_which(
+    admin_client: Client, make_server: MakeServer
+) -> None:
+    server = make_server(**READY, launched_at=timezone.now())
+
+    assert "1 server is launched anew" in page(admin_client, "restart_all")
+    assert Server.objects.get(pk=server.pk).restart_requested_at is None
+
+    assert "Restarting 1 server." in ask(admin_client, "restart_all")
+    assert Server.objects.get(pk=server.pk).is_restart_due
+
+
 # -- who may
 
 
-@pytest.mark.parametrize("name", ["start_all", "stop_all"])
+@pytest.mark.parametrize("name", ["start_all", "stop_all", "restart_all"])
 def test_a_viewer_is_refused(client: Client, name: str, make_server: MakeServer) -> None:
     server = make_server(**READY)
     ensure_groups()

@@ -113,7 +113,10 @@ class Command(BaseCommand):
         console.print(f"Logs       {escape(str(Path(settings.MAGI_DATA_DIR) / 'logs'))}")
         if profile.members.exists():
             body = '{"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}'
-            console.print(f"Try        curl {base}/v1/chat/completions -d '{escape(body)}'")
+            console.print(
+                f"Try        curl {base}/v1/chat/completions "
+                f"-H 'Content-Type: application/json' -d '{escape(body)}'"
+            )
         console.print("Ctrl-C stops MAGI and its llama-servers.")
 
 
