@@ -192,10 +192,11 @@ class ProfileAdmin(ProfilePages):
         self, profile: Profile, *, may_change: bool, may_add: bool
     ) -> list[SafeString]:
         """Return what one can do with a profile from its list."""
+        link_to = {"export": '<a class="magi-ask" href="{}" download>{}</a>'}
         names = {"yaml": "YAML", **({"copy": "Copy"} if may_add else {}), "export": "Export"}
         return [
             format_html(
-                '<a class="magi-ask" href="{}">{}</a>',
+                link_to.get(name, '<a class="magi-ask" href="{}">{}</a>'),
                 reverse(f"admin:profiles_app_profile_{name}", args=[profile.pk]),
                 label,
             )

@@ -92,9 +92,21 @@ def plain_admin(browser: Browser, magi: Magi, session: StorageState) -> Iterator
         yield context.new_page()
 
 
-def serious_issues(page: Page) -> list[str]:
-    """Return what axe-core finds that keeps somebody from using a page as it is now."""
-    found = Axe().run(page).response["violations"]
+SETTLED = """Promise.race([
+    Promise.all(document.getAnimations().map(each => each.finished)),
+    new Promise(resolve => setTimeout(resolve, 1000)),
+])"""  # some never end
+
+
+def serious_issues(page: Page, *rules: str) -> list[str]:
+    """Return what axe-core finds that keeps somebody from using a page as it is now.
+
+    Args:
+        rules: only these of axe-core's.
+    """
+    page.evaluate(SETTLED)
+    options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+    found = Axe().run(page, options=options).response["violations"]
     return [
         f"{page.url}: {rule['id']}: {rule['help']}: {node['html'][:200]}"
         for rule in found

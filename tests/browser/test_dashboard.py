@@ -108,7 +108,7 @@ def test_all_of_it_works_without_scripts(plain_admin: Page, magi: Magi) -> None:
 
     plain_admin.goto(INDEX)
     plain_admin.click("text=RE-SCAN HUB")
-    looks_until("Rescanned")
+    looks_until("finished after")
     plain_admin.click("text=STOP ALL")
     plain_admin.click("button:text('Stop all')")
     looks_until(">Stopped<")

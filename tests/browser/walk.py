@@ -19,7 +19,7 @@ def kind_of(path: str) -> str:
 def links_of(page: Page, magi: Magi) -> list[str]:
     """Return the pages of the admin that a page links to."""
     hrefs: list[str] = page.eval_on_selector_all(
-        "a[href]", "links => links.map(link => link.href)"
+        "a[href]:not([download])", "links => links.map(link => link.href)"
     )
     return [
         urldefrag(href).url
