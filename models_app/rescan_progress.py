@@ -51,11 +51,9 @@ class AskedRescan:
             f"{len(self.report[name]):,} {name}"
             for name in ("added", "updated", "unchanged", "missing", "skipped")
         )
-        files, seconds = self.report["files_seen"], self.report["seconds"]
-        return (
-            f"Rescan of {self.node}: finished after {seconds:.1f} s and {files:,} files: "
-            f"{counts}."
-        )
+        seen, seconds = self.report["files_seen"], self.report["seconds"]
+        files = "1 file" if seen == 1 else f"{seen:,} files"
+        return f"Rescan of {self.node}: finished after {seconds:.1f} s and {files}: {counts}."
 
     @property
     def scan_id(self) -> int | None:
