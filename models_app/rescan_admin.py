@@ -5,9 +5,8 @@ from typing import Any
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
-from django.urls import reverse
-from django.utils.http import url_has_allowed_host_and_scheme
 
+from models_app.page_before import page_before
 from models_app.rescan_progress import ask_for_rescans, asked_rescans, nodes_to_scan
 
 RESCAN = "models_app.add_scan"  # as the REST call asks for
@@ -36,11 +35,3 @@ def ask_and_tell(request: HttpRequest, nodes: list[str]) -> None:
         messages.success(request, f"Rescanning node {node}.")
     for trouble in troubles:
         messages.error(request, f"Not rescanned: {trouble}")
-
-
-def page_before(request: HttpRequest, otherwise: str) -> str:
-    """Return the page of ours from which a form was sent, or else a list of the admin."""
-    before = request.headers.get("Referer", "")
-    if url_has_allowed_host_and_scheme(before, {request.get_host()}):
-        return before
-    return reverse(f"admin:{otherwise}")

@@ -15,7 +15,8 @@ from django.utils.html import format_html
 
 from models_app.audit_forms import delete_rows, save_form
 from models_app.models import DiscoveredModel, ScanRoot
-from models_app.rescan_admin import RESCAN, ask_and_tell, page_before, rescan_context
+from models_app.page_before import page_before
+from models_app.rescan_admin import RESCAN, ask_and_tell, rescan_context
 from models_app.roots import look_into, why_no_root
 
 

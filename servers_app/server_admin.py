@@ -12,9 +12,9 @@ from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
-from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
 
+from models_app.page_before import page_before
 from servers_app.event_admin import shown_events
 from servers_app.figures import loaded_percent, title_of, uptime
 from servers_app.following import without_key
@@ -206,7 +206,8 @@ class ServerAdmin(admin.ModelAdmin[Server]):
         server = get_object_or_404(Server.objects.select_related("model__root"), pk=pk)
         if not self.has_change_permission(request, server):  # admin_view asks only for staff
             raise PermissionDenied
-        ask, back = request.POST.get("ask", ""), _page_before(request)
+        ask = request.POST.get("ask", "")
+        back = page_before(request, "servers_app_server_changelist")
         if ask not in ASKS:
             names = ", ".join(ASKS)
             self.message_user(request, f"Ask for one of: {names}.", messages.ERROR)
@@ -264,10 +265,3 @@ def _two_lines(first: str, second: str) -> SafeString:
 def _whole(queryset: QuerySet[Server]) -> list[Server]:
     """Return the servers with what a request for them needs of their models."""
     return list(queryset.select_related("model__root"))
-
-
-def _page_before(request: HttpRequest) -> str:
-    for before in (request.POST.get("next", ""), request.headers.get("Referer", "")):
-        if url_has_allowed_host_and_scheme(before, {request.get_host()}):
-            return before
-    return reverse("admin:servers_app_server_changelist")
