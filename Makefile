@@ -17,7 +17,7 @@ demo: $(VENV)/.run ## The same with a small model that is installed for it (98 M
 	@exec $(BIN)/python manage.py run --demo
 
 test: $(VENV)/.dev ## Install what the tests need, and run all of them (or those that ARGS="..." names)
-	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.dev ## Lint, types, import contracts, migrations, what is unsafe
 	@$(BIN)/ruff check .
