@@ -151,7 +151,7 @@ def test_routing_and_aliases_are_edited_in_the_admin(admin_client: Client) -> No
             "routing_cold_wait_seconds": "",
             "routing_classifier": "embedding",
             "routing_classifier_model": "embedder",
-            "members-1-aliases": '["o3"]',
+            "members-1-aliases": "o3",
         },
     )
 
@@ -169,7 +169,7 @@ def test_an_alias_moves_to_another_model_in_the_admin(admin_client: Client) -> N
     form = form_of(admin_client.get(page_of(profile)))
 
     admin_client.post(
-        page_of(profile), form | {"members-0-DELETE": "on", "members-1-aliases": '["gpt-4o"]'}
+        page_of(profile), form | {"members-0-DELETE": "on", "members-1-aliases": "gpt-4o"}
     )
 
     assert as_document(get_profile("a"))["enabled_models"] == [
