@@ -86,9 +86,9 @@ def override_field(override: Override, model: DiscoveredModel) -> SafeString:
         '<option value="{}>{}"{}>{}</option>',
         (
             (
-                SafeString(shown),
-                SafeString(word),
-                SafeString(" selected") if word == shown else "",
+                shown,
+                word,
+                " selected" if word == shown else "",
                 f"{without_override(override, model)} (auto)" if word == AUTO else word,
             )
             for word in override.values

@@ -19,7 +19,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpR
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
 
 from models_app.admin import DiscoveredModelAdmin
 from models_app.errors import ModelsError, QueueUnavailableError
@@ -132,7 +131,7 @@ class EnablableModelAdmin(DiscoveredModelAdmin):
             obj.display_name,
             format_html(' disabled title="It cannot be enabled: {}"', why)
             if why
-            else SafeString(" checked" if is_enabled else ""),
+            else (" checked" if is_enabled else ""),
             format_html('<input type="hidden" name="was_enabled" value="{}">', obj.pk)
             if is_enabled
             else "",
