@@ -11,3 +11,9 @@ if __name__ == "__main__":
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:  # a setting: a sentence, not a traceback
         sys.exit(f"MAGI is not configured: {error}")
+    except Exception as error:
+        from models_app.failures import sentence_of  # needs what a setting may have stopped
+
+        if (sentence := sentence_of(error)) is None:
+            raise
+        sys.exit(sentence)

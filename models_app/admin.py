@@ -2,7 +2,14 @@
 
 from django.contrib import admin
 
-from models_app import audit_admin, root_admin, rules_admin, scan_admin, user_admin  # noqa: F401 - to register
+from models_app import (  # noqa: F401 - to register
+    audit_admin,
+    download_admin,
+    root_admin,
+    rules_admin,
+    scan_admin,
+    user_admin,
+)
 from models_app.model_admin import DiscoveredModelAdmin
 from models_app.models import DiscoveredModel
 

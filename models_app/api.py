@@ -28,7 +28,8 @@ class RescanView(APIView):
     @task_schema.RESCAN
     def post(self, request: Request) -> Response:
         wait = wait_seconds(request)
-        result = request_rescan(settings.MAGI_NODE)
+        node = request.query_params.get("node") or settings.MAGI_NODE
+        result = request_rescan(node[:MAX_SHOWN_CHARS])
         if not is_done_within(result, wait):
             return accepted(result, "The rescan has been queued")
         if result.failed():

@@ -28,6 +28,7 @@ _WORDS: Final = {
     502: "What was asked for was tried, and failed.",
     503: "A part that is needed is down.",
     504: "There was no answer in time.",
+    507: "There is no room for it.",
 }
 
 

@@ -6,19 +6,20 @@ standing order (a restart after a crash, an eviction) is in the events of its se
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from django.conf import settings
-from django.db.models import Model
-from django.utils import timezone
+from django.db.models import Model, QuerySet
 
 from models_app.acting import actor
 from models_app.audit_models import Action, AuditEntry
 from models_app.audit_targets import Target, target_of
 from models_app.audit_values import differences, kept, plain
+from models_app.clock import believed_now
+from models_app.retention import delete
 
-CHUNK: Final = 1000  # rows that one statement writes or deletes: others write meanwhile
+CHUNK: Final = 1000  # rows that one statement writes
 MAX_NAME_CHARS: Final = 255
 
 Values = Mapping[str, Any]
@@ -62,21 +63,17 @@ def record_each(action: Action, changes: Iterable[Change], *, who: str = "") -> 
     AuditEntry.objects.bulk_create(entries, batch_size=CHUNK)
 
 
-def prune() -> int:
-    """Delete the entries that are older than MAGI_AUDIT_DAYS; none where that is 0.
-
-    Returns:
-        How many there were.
-    """
+def old_entries(now: datetime) -> QuerySet[AuditEntry]:
+    """Return those that are older than MAGI_AUDIT_DAYS; none where that is 0."""
     if settings.MAGI_AUDIT_DAYS == 0:
-        return 0
-    oldest = timezone.now() - timedelta(days=settings.MAGI_AUDIT_DAYS)
-    old = AuditEntry.objects.filter(at__lt=oldest).order_by("at")
-    count = 0
-    while chunk := list(old.values_list("pk", flat=True)[:CHUNK]):
-        AuditEntry.objects.filter(pk__in=chunk).delete()
-        count += len(chunk)
-    return count
+        return AuditEntry.objects.none()
+    oldest = now - timedelta(days=settings.MAGI_AUDIT_DAYS)
+    return AuditEntry.objects.filter(at__lt=oldest).order_by("at")
+
+
+def prune(now: datetime | None = None) -> int:
+    """Delete the entries that are old, by now, and return how many there were."""
+    return delete(old_entries(now or believed_now()))
 
 
 def _entry(action: Action, change: Change, who: str) -> AuditEntry:

@@ -7,13 +7,16 @@ one that hangs there is no limit at all. docs/decisions/0008-asking-redis.md
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Final
 
 from celery import current_app
+from celery.app.amqp import AMQP
 from celery.backends.redis import RedisBackend
 from kombu import Connection
 
 REDIS_TIMEOUT_S = 0.5  # to connect, and for each answer
 BLOCKING_POP_S = 0.05  # closing a connection waits for so long
+RETRY_MAX_S: Final = 3  # a worker's longest pause before it tries a broker again
 
 
 @contextmanager
@@ -42,3 +45,19 @@ class PolledResults(RedisBackend):
 
     def on_task_call(self, producer: object, task_id: str) -> None:
         """Subscribe to nothing."""
+
+
+class PatientConnection(Connection):
+    """A connection to the broker that is tried again and again, each few seconds.
+
+    Celery's own pauses grow to half a minute: a network that is whole again would not be
+    noticed for as long.
+    """
+
+    def _ensure_connection(self, *args: Any, **options: Any) -> Any:
+        options["interval_max"] = RETRY_MAX_S
+        return super()._ensure_connection(*args, **options)
+
+
+class PatientBroker(AMQP):
+    Connection = PatientConnection

@@ -13,8 +13,6 @@ WIDTH, HEIGHT = 640, 170  # of the picture, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 44, 6, 8, 20  # what its labels take
 SERIES: Final = 5  # that the style sheet has colours for
 
-Number = Callable[[float], str]
-
 
 @dataclass(frozen=True, slots=True)
 class Series:

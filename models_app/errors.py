@@ -9,12 +9,28 @@ ModelsError
 ├── ScanRootError              a scan root cannot be looked into
 ├── RegistryFileError          a file is no registry as `registry export` writes it
 ├── UnknownModelError          no model of that id
+├── UnknownNodeError           no node of that name
+├── NotOnNodeError             a node has no files of a model
+├── AlreadyThereError          a node has a model already that is to be copied there
+├── FilesChangedError          a model's files are not those that were scanned
 ├── NoTierError                a model of that kind has no tier to override
 ├── UnknownTaskError           no task of that id, or its result is kept no longer
+├── DownloadError              something was not fetched; `code` is a word for programs
+│   ├── InvalidReferenceError      what is asked for is no name of a model
+│   ├── InvalidSearchError         a search is for words that could not be sent
+│   ├── UnknownReferenceError      the hub has no such repo, revision, name or tag
+│   ├── NoQuantError               the repo has it in other quantizations
+│   ├── GatedError                 the hub wants to know who asks
+│   ├── OfflineError               HF_HUB_OFFLINE
+│   ├── UnavailableError           the hub does not answer, for longer than we wait
+│   ├── DiskFullError              it does not fit on the disk
+│   ├── WrongHashError             the bytes are not those that the hub tells of
+│   └── UnsupportedDownloadError   there is nothing in it for llama-server
 ├── QueueUnavailableError      the broker does not take a task
 └── NoWorkerError              no worker of the node would do it
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -77,6 +93,32 @@ class UnknownModelError(ModelsError):
         super().__init__(f"Model not found: {model_id}. {hint}")
 
 
+class UnknownNodeError(ModelsError):
+    def __init__(self, name: str, known: Iterable[str] = ()) -> None:
+        here = ", ".join(known) or "none: start a worker"
+        super().__init__(f"Node not found: {name}. Available: {here}.")
+
+
+class NotOnNodeError(ModelsError):
+    def __init__(self, model_id: str, node: str) -> None:
+        super().__init__(
+            f"{model_id} is not on node {node}. Copy it there: manage.py copy {model_id} "
+            f"--to {node}; or rescan that node."
+        )
+
+
+class AlreadyThereError(ModelsError):
+    def __init__(self, model_id: str, node: str) -> None:
+        super().__init__(f"{model_id} is on node {node} already. Nothing is copied.")
+
+
+class FilesChangedError(ModelsError):
+    def __init__(self, model_id: str) -> None:
+        super().__init__(
+            f"The files of {model_id} have changed since they were scanned. Rescan first."
+        )
+
+
 class NoTierError(ModelsError):
     def __init__(self, model_id: str, kind: str) -> None:
         super().__init__(
@@ -107,3 +149,55 @@ class NoWorkerError(ModelsError):
 
     def __init__(self, node: str) -> None:
         super().__init__(f"No worker of node '{node}' answers. Start one (make run starts it).")
+
+
+class DownloadError(ModelsError):
+    """Something was not fetched. Its text says what to do; `code` is for programs."""
+
+    code = "failed"
+
+
+class InvalidReferenceError(DownloadError):
+    code = "invalid"
+
+    def __init__(self, reference: str, reason: str) -> None:
+        super().__init__(
+            f"{reference!r} is no model to fetch: {reason}. Give org/repo or org/repo:QUANT "
+            "(Hugging Face), or name:tag (Ollama)."
+        )
+
+
+class InvalidSearchError(DownloadError):
+    code = "invalid"
+
+
+class UnknownReferenceError(DownloadError):
+    code = "unknown"
+
+
+class NoQuantError(DownloadError):
+    code = "no_quant"
+
+
+class GatedError(DownloadError):
+    code = "gated"
+
+
+class OfflineError(DownloadError):
+    code = "offline"
+
+
+class UnavailableError(DownloadError):
+    code = "unavailable"
+
+
+class DiskFullError(DownloadError):
+    code = "disk_full"
+
+
+class WrongHashError(DownloadError):
+    code = "wrong_hash"
+
+
+class UnsupportedDownloadError(DownloadError):
+    code = "unsupported"

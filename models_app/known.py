@@ -7,9 +7,9 @@ from typing import Any, Self
 from models_app.projectors import Projector
 from models_app.scanned import ModelFiles, ScannedFile
 
-# What discovery makes of a file. With one more field, or another rule for one, count up:
-# the first scan of the new version then reads every file once again.
-READER = 2
+# What discovery makes of a file. With one more field, another rule for one, or more that is
+# kept of it, count up: the first scan of the new version then reads every file once again.
+READER = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,19 @@ from django.db.models.functions import Coalesce
 from django.forms import ModelForm
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.template.defaultfilters import filesizeformat
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 
 from models_app.audit_forms import delete_rows
 from models_app.audit_models import Action
-from models_app.errors import ModelsError
+from models_app.copies import as_on, home_of, nodes_of
+from models_app.downloads.figures import size_text
+from models_app.errors import ModelsError, NotOnNodeError
+from models_app.file_check_admin import hub_check_view, verify_view, versions_context
 from models_app.model_filters import (
     FamilyFilter,
     FilesFilter,
+    NodeFilter,
     OverrideFilter,
     QuantizationFilter,
     TierFilter,
@@ -81,6 +84,7 @@ class DiscoveredModelAdmin(OverrideActions):
         TierFilter,
         "kind",
         FilesFilter,
+        NodeFilter,
         OverrideFilter,
         FamilyFilter,
         QuantizationFilter,
@@ -134,7 +138,7 @@ class DiscoveredModelAdmin(OverrideActions):
     def size(self, obj: DiscoveredModel) -> str:
         params = "-" if obj.size_params is None else f"{obj.size_params:g}B"
         active = "" if obj.active_params is None else f" A{obj.active_params:g}B"
-        on_disk = filesizeformat(obj.size_bytes)
+        on_disk = size_text(obj.size_bytes)
         return format_html("{}{} <small>{}</small>", params, active, on_disk)
 
     @admin.display(description="Quant", ordering="quantization")
@@ -233,6 +237,16 @@ class DiscoveredModelAdmin(OverrideActions):
                 self.admin_site.admin_view(self.check_view),
                 name="models_app_discoveredmodel_check",
             ),
+            path(
+                "<int:pk>/verify/",
+                self.admin_site.admin_view(verify_view),
+                name="models_app_discoveredmodel_verify",
+            ),
+            path(
+                "<int:pk>/hub-check/",
+                self.admin_site.admin_view(hub_check_view),
+                name="models_app_discoveredmodel_hub_check",
+            ),
             *super().get_urls(),
         ]
 
@@ -250,6 +264,7 @@ class DiscoveredModelAdmin(OverrideActions):
                 "title": model.display_name,
                 "subtitle": None,
                 "badges": badges(model),
+                **versions_context(request, model),
                 **self.page_context(model),
                 **context,
             }
@@ -266,18 +281,20 @@ class DiscoveredModelAdmin(OverrideActions):
         model = get_object_or_404(DiscoveredModel.objects.select_related("root"), pk=pk)
         if not self.has_view_permission(request, model):
             raise PermissionDenied
-        if model.root is not None and model.root.node != settings.MAGI_NODE:
-            text = (
-                f"Not looked at: its files are on node {model.root.node}, and are read there."
-            )
+        page = reverse("admin:models_app_discoveredmodel_change", args=[pk])
+        try:
+            here = as_on(model, settings.MAGI_NODE)
+        except NotOnNodeError:
+            nodes = " and ".join(nodes_of(model)) or home_of(model)
+            text = f"Not looked at: its files are on node {nodes}, and are read there."
             self.message_user(request, text, messages.WARNING)
-        elif problems := validate(model):
+            return HttpResponseRedirect(page)
+        if problems := validate(here):
             for problem in problems:
                 self.message_user(request, f"Wrong: {problem}.", messages.ERROR)
         else:
             text = "All is well: its files are there, of the size that was scanned, and sound."
             self.message_user(request, text, messages.SUCCESS)
-        page = reverse("admin:models_app_discoveredmodel_change", args=[pk])
         return HttpResponseRedirect(page)
 
     def get_readonly_fields(

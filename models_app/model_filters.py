@@ -6,7 +6,8 @@ from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 
-from models_app.models import DiscoveredModel, Tier
+from models_app.copies import has_files_on
+from models_app.models import DiscoveredModel, ScanRoot, Tier
 
 MAX_CHOICES: Final = 12
 Choices = list[tuple[str, str]]
@@ -41,6 +42,22 @@ class OverrideFilter(admin.SimpleListFilter):
         if self.value() == "thinking":
             return queryset.filter(thinking_override__isnull=False)
         return queryset
+
+
+class NodeFilter(admin.SimpleListFilter):
+    """The nodes that have the files, as home or as a copy; no filter where there is one."""
+
+    title = "node"
+    parameter_name = "node"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        roots = ScanRoot.objects.order_by("node").values_list("node", flat=True).distinct()
+        nodes = list(roots[:MAX_CHOICES])
+        return [(node, node) for node in nodes] if len(nodes) > 1 else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        node = self.value()
+        return queryset if node is None else queryset.filter(has_files_on(node))
 
 
 class FilesFilter(admin.SimpleListFilter):

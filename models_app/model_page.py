@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from django.conf import settings
-from django.template.defaultfilters import filesizeformat
 
+from models_app.copies import home_of
+from models_app.downloads.figures import size_text
 from models_app.models import DiscoveredModel
 from models_app.validation import shard_paths
+from models_app.version_page import version_findings
 
 SHORT_CHARS: Final = 160  # of a value of the header; the whole is folded
 WHOLE_CHARS: Final = 30_000  # of a chat template, say: a page stays small
@@ -25,6 +27,14 @@ class File(NamedTuple):
     what: str
     path: str
     size: str  # or what is wrong
+
+
+class Place(NamedTuple):
+    """Where another node has the files."""
+
+    node: str
+    path: str
+    problem: str
 
 
 class Entry(NamedTuple):
@@ -48,17 +58,23 @@ class ModelPage:
     capabilities: list[Fact]
     files: list[File]
     more_files: int
+    places: list[Place]  # on other nodes than that of the files
     header: list[Entry]
 
 
 def page_of(model: DiscoveredModel) -> ModelPage:
     files = _files(model)
+    copies = list(model.copies.order_by("node"))
     return ModelPage(
-        findings=findings(model),
-        identity=_identity(model),
+        findings=[
+            *findings(model),
+            *(Finding(*finding) for finding in version_findings(model)),
+        ],
+        identity=_identity(model, [copy.node for copy in copies]),
         capabilities=_capabilities(model),
         files=files[:MAX_FILES],
         more_files=len(files[MAX_FILES:]),
+        places=[Place(copy.node, copy.file_path, copy.problem) for copy in copies],
         header=header(model.metadata),
     )
 
@@ -103,8 +119,7 @@ def _entry(key: str, value: Any) -> Entry:
     return Entry(key, f"{first}… ({len(text):,} characters)", whole)
 
 
-def _identity(model: DiscoveredModel) -> list[Fact]:
-    node = model.root.node if model.root else settings.MAGI_NODE
+def _identity(model: DiscoveredModel, others: list[str]) -> list[Fact]:
     facts = (
         ("Id", model.model_id),
         ("Family", " ".join(filter(None, (model.family, model.version)))),
@@ -114,7 +129,7 @@ def _identity(model: DiscoveredModel) -> list[Fact]:
         ("Base model", _text(model.metadata.get("base_model"))),
         ("Quantized by", _text(model.metadata.get("quantized_by"))),
         ("License", _text(model.metadata.get("license"))),
-        ("Node", node),
+        ("Nodes" if others else "Node", ", ".join([home_of(model), *others])),
         ("Preferred port", str(model.port or "")),
     )
     return [Fact(label, value) for label, value in facts if value]
@@ -159,7 +174,7 @@ def _experts(metadata: dict[str, Any]) -> str:
 
 def _files(model: DiscoveredModel) -> list[File]:
     """Return its files; each with its size where this machine has them."""
-    is_here = model.root is None or model.root.node == settings.MAGI_NODE
+    is_here = home_of(model) == settings.MAGI_NODE
     shards = shard_paths(model)
     names = [f"Shard {number}" for number in range(1, len(shards) + 1)]
     if len(shards) == 1:
@@ -178,7 +193,7 @@ def _files(model: DiscoveredModel) -> list[File]:
 
 def _size(path: Path) -> str:
     try:
-        return filesizeformat(path.stat().st_size)
+        return size_text(path.stat().st_size)
     except OSError:
         return "not there"
 

@@ -2,10 +2,14 @@
 
 from django.db import models
 from django.db.models import F, Q
+from django.utils import timezone
 
 from models_app import tiers
 from models_app.audit_models import AuditEntry  # noqa: F401 - for Django
+from models_app.copy_models import ModelCopy, ScanDay  # noqa: F401 - for Django
+from models_app.download_models import Download  # noqa: F401 - for Django
 from models_app.filename import DEFAULT_THINKING_WORDS
+from models_app.version_models import ModelVersion  # noqa: F401 - for Django
 
 
 class RootKind(models.TextChoices):
@@ -133,7 +137,7 @@ class Scan(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"Scan of {self.node}, {self.started_at:%Y-%m-%d %H:%M:%S}"
+        return f"Scan of {self.node}, {timezone.localtime(self.started_at):%Y-%m-%d %H:%M:%S}"
 
     @property
     def files_per_second(self) -> float | None:

@@ -9,8 +9,11 @@ from models_app.tiers import TIERS
 MAX_NAME = 200  # characters, as the column holds
 # No model's id: they stand in its place in /api/models/…, and a request's `model` has them.
 RESERVED_IDS = frozenset(
-    {"registry", "servers", "profiles", "profile", "rescan", "tiers", "auto", *TIERS}
-)
+    {
+        "auto", "benchmarks", "comparisons", "downloads", "hub", "profile", "profiles",
+        "recommendations", "registry", "rescan", "servers", "tiers", *TIERS,
+    }
+)  # fmt: skip
 
 _NOT_IN_IDS = re.compile(r"[^a-z0-9]+")
 _DATE = re.compile(r"\d{4,}")  # releases: 0528, 2507, 20250624

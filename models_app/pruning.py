@@ -9,7 +9,7 @@ from django.dispatch import Signal
 
 from models_app.audit_forms import delete_rows
 from models_app.models import DiscoveredModel, ScanRoot
-from models_app.rules import rename
+from models_app.rules import locked_rules, rename
 
 # What the audit keeps of a model whose row is removed: what nobody can find out again.
 TOLD = ("file_path", "tier_override", "thinking_override", "notes", "port")
@@ -29,7 +29,7 @@ def prune_missing(node: str, root_errors: list[dict[str, str]]) -> dict[str, Any
 
     A model stays when nobody knows whether it has gone: its scan root is disabled, a folder
     above it could not be read, or there is nothing in its root, as where a disk is not
-    mounted. It stays as well while its server runs.
+    mounted. It stays as well while its server runs, and when another node has it.
 
     Args:
         root_errors: of the scan that found them missing; each names a `path`.
@@ -47,7 +47,7 @@ def prune_missing(node: str, root_errors: list[dict[str, str]]) -> dict[str, Any
             Path(model.file_path).is_relative_to(folder) for folder in unread
         ):
             model_id = model.model_id
-            if _remove(model):
+            if _remove(model, node):
                 pruned.append(model_id)
                 continue
         missing.append(model.model_id)
@@ -63,9 +63,13 @@ def _is_bare(root: ScanRoot) -> bool:
         return True
 
 
-def _remove(model: DiscoveredModel) -> bool:
+def _remove(model: DiscoveredModel, node: str) -> bool:
     try:
         with transaction.atomic():
+            locked_rules()  # nor does another node's scan find it meanwhile
+            gone = models_of(node).filter(pk=model.pk, is_missing=True, copies=None)
+            if not gone.exists():
+                return False
             about_to_prune.send(sender=DiscoveredModel, model=model)
             delete_rows(DiscoveredModel.objects.filter(pk=model.pk), told=TOLD)
     except ProtectedError:

@@ -18,7 +18,9 @@ class Choice(serializers.ChoiceField):
 
     def __init__(self, words: Sequence[str], **options: Any) -> None:
         text = f"it is one of: {', '.join(words)}."
-        super().__init__(words, error_messages={"invalid_choice": text}, **options)
+        super().__init__(
+            words, error_messages={"invalid_choice": text, "required": text}, **options
+        )
         set_override(self, "field", {"type": "string", "enum": [*words]})
 
 
@@ -73,7 +75,7 @@ def read_query(
             raise _refusal(name, "it is given more than once.")
     if not serializer.is_valid():
         name, (why, *_) = next(iter(serializer.errors.items()))
-        raise _refusal("=".join((name, given[name])), why)
+        raise _refusal(f"{name}={given[name]}" if name in given else name, why)
     query: Mapping[str, Any] = serializer.validated_data
     return query
 

@@ -3,9 +3,9 @@
 Whoever asks is told within a second that there is no worker, or no Redis.
 """
 
+import re
 import time
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from celery import Task, current_app
@@ -19,7 +19,7 @@ from models_app.errors import NoWorkerError, QueueUnavailableError
 
 PING_TIMEOUT_S = 0.7  # for the answer of a worker
 POLL_S = 0.05
-AT_ONCE = 16  # nodes that are asked
+CLUSTER = "cluster"  # the queue of what any worker may do, and one is to
 
 
 class TaskMeta(NamedTuple):
@@ -55,6 +55,16 @@ def enqueue(
         raise QueueUnavailableError from error
 
 
+def waiting_for(node: str) -> int | None:
+    """Return how many tasks wait for the worker of `node`; None while Redis is away."""
+    try:
+        with quick_connection() as connection:
+            channel: Any = connection.default_channel
+            return int(channel.client.llen(queue_of(node)))
+    except (OperationalError, RedisError, OSError):
+        return None
+
+
 def require_worker(node: str) -> None:
     """Make sure that somebody would do what is queued for `node`; takes a second at most.
 
@@ -64,9 +74,24 @@ def require_worker(node: str) -> None:
         NoWorkerError: no worker of that node answers.
         QueueUnavailableError: the broker cannot be reached.
     """
+    if missing := without_worker([node]).get(node):
+        raise missing
+
+
+def without_worker(nodes: Collection[str]) -> dict[str, NoWorkerError]:
+    """Return those of `nodes` where nobody would do what is queued.
+
+    All are asked at once: it takes no longer for a hundred than for one.
+
+    Raises:
+        QueueUnavailableError: the broker cannot be reached.
+    """
+    if not nodes:
+        return {}
     control = Control(current_app)
     # It would publish on a connection of the pool. (The stubs have no mailbox.)
     control.mailbox.producer_pool = None  # type: ignore[attr-defined]
+    names = "|".join(map(re.escape, nodes))
     try:
         with quick_connection() as connection:
             answers = control.broadcast(
@@ -74,29 +99,14 @@ def require_worker(node: str) -> None:
                 connection=connection,
                 reply=True,
                 timeout=PING_TIMEOUT_S,
-                limit=1,
-                pattern=f"{node}@*",
-                matcher="glob",  # type: ignore[arg-type]  # kombu takes the name of one
+                limit=len(nodes),
+                pattern=f"(?:{names})@",
+                matcher="pcre",  # type: ignore[arg-type]  # kombu takes the name of one
             )
     except (OperationalError, RedisError, OSError) as error:
         raise QueueUnavailableError from error
-    if not answers:
-        raise NoWorkerError(node)
-
-
-def without_worker(nodes: Collection[str]) -> dict[str, NoWorkerError]:
-    """Return those of `nodes` where nobody would do what is queued.
-
-    All are asked at once: it takes a second for as many as AT_ONCE.
-
-    Raises:
-        QueueUnavailableError: the broker cannot be reached.
-    """
-    if not nodes:
-        return {}
-    with ThreadPoolExecutor(min(len(nodes), AT_ONCE), thread_name_prefix="ping") as pool:
-        missing = pool.map(_missing_worker, nodes)
-        return {node: error for node, error in zip(nodes, missing, strict=True) if error}
+    there = {name.partition("@")[0] for answer in answers or () for name in answer}
+    return {node: NoWorkerError(node) for node in nodes if node not in there}
 
 
 def is_done_within(result: "AsyncResult[Any]", seconds: float) -> bool:
@@ -125,14 +135,6 @@ def task_meta(task_id: str) -> TaskMeta:
         raise QueueUnavailableError from error
     state = str(meta["status"]).lower()
     return TaskMeta(state, meta["result"] if state == "success" else None)
-
-
-def _missing_worker(node: str) -> NoWorkerError | None:
-    try:
-        require_worker(node)
-    except NoWorkerError as error:
-        return error
-    return None
 
 
 def _is_ready(result: "AsyncResult[Any]") -> bool:

@@ -7,15 +7,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from django.db.models import F, Value
 from django.utils import timezone
 
+from models_app.copy_models import ModelCopy
 from models_app.discovery import Discovery, KnownSkip, OnFile, RootSpec, discover
 from models_app.fingerprint import fingerprint
+from models_app.homes import leave
+from models_app.known_models import known_models
 from models_app.locks import node_lock
 from models_app.models import DiscoveryRules, Scan, ScanMemory, ScanRoot, ScanState
 from models_app.progress import scan_failed, scan_finished, scan_progress, scan_started
 from models_app.pruning import models_of, prune_missing
-from models_app.registrar import Registrar, give_ports, mark, registered_models
+from models_app.registrar import Registrar, give_ports, mark_found
 from models_app.roots import sync_roots
 from models_app.rules import current_rules, rename
 from models_app.scanned import safe_text
@@ -99,10 +103,12 @@ def _scan(scan: Scan, on_file: OnFile) -> ScanReport:
 
     memory.fingerprint = ""  # until all is written: whoever kills us finds no memory of it
     memory.save()
-    report, found = _scan_all(scan, roots, rules, memory.known_skips, on_file)
-    present, _ = _ids(scan.node)
-    memory.registered = _hash(present)
-    memory.fingerprint = looks if found.is_settled else ""
+    report, found, seen = _scan_all(scan, roots, rules, memory.known_skips, on_file)
+    there = _there(scan.node)
+    memory.registered = there.looks()
+    # What another scan, or a person, has taken away meanwhile is looked for the next time.
+    is_settled = found.is_settled and seen <= there.keys
+    memory.fingerprint = looks if is_settled else ""
     memory.known_skips = {path: skip.as_json() for path, skip in found.known_skips.items()}
     memory.scan = scan
     memory.save()
@@ -117,8 +123,8 @@ def _same_again(memory: ScanMemory) -> ScanReport | None:
     """Return the last report as that of a scan that found the same; None if rows differ."""
     if memory.scan is None or not memory.scan.report:
         return None
-    present, missing = _ids(memory.node)
-    if _hash(present) != memory.registered:
+    there = _there(memory.node)
+    if there.looks() != memory.registered:
         return None
     last = memory.scan.report
     return ScanReport(
@@ -128,27 +134,52 @@ def _same_again(memory: ScanMemory) -> ScanReport | None:
         files_seen=last["files_seen"],
         seconds=0,
         models_found=last["models_found"],
-        unchanged=present,
-        missing=missing,
+        unchanged=sorted([*there.homes, *there.copies]),
+        missing=sorted(there.missing),
         skipped=last["skipped"],
         root_errors=last["root_errors"],
     )
 
 
-def _ids(node: str) -> tuple[list[str], list[str]]:
-    """Return the ids of models that are there, and of those missing, from this node."""
-    present: list[str] = []
-    missing: list[str] = []
-    rows = models_of(node).order_by().values_list("model_id", "is_missing")
-    for model_id, is_missing in rows.iterator():
-        (missing if is_missing else present).append(model_id)
-    present.sort()
-    missing.sort()
-    return present, missing
+@dataclass(slots=True)
+class _There:
+    """The models of a node, as the registry has them."""
+
+    keys: set[int] = field(default_factory=set)  # of those that are there
+    homes: list[str] = field(default_factory=list)  # ids, as the next two
+    copies: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    def looks(self) -> str:
+        """Return a hash of what is there: another one asks for another scan."""
+        lines = [*sorted(self.homes), *(f"copy of {name}" for name in sorted(self.copies))]
+        return hashlib.blake2b("\n".join(lines).encode(), digest_size=32).hexdigest()
 
 
-def _hash(ids: list[str]) -> str:
-    return hashlib.blake2b("\n".join(ids).encode(), digest_size=32).hexdigest()
+def _there(node: str) -> _There:
+    """Read it in one query, as it is all that an unchanged rescan asks for."""
+    columns = ("key", "name", "is_missing", "is_copy")
+    rows = models_of(node).order_by().annotate(key=F("pk"), name=F("model_id"))
+    copies = ModelCopy.objects.filter(node=node).order_by()
+    copies_too = copies.annotate(key=F("model"), name=F("model__model_id"))
+    there = _There()
+    for key, name, is_missing, is_copy in (
+        rows.annotate(is_copy=Value(0))
+        .values_list(*columns)
+        .union(
+            copies_too.annotate(is_missing=Value(value=False), is_copy=Value(1)).values_list(
+                *columns
+            ),
+            all=True,
+        )
+        .iterator()
+    ):
+        if is_missing:
+            there.missing.append(name)
+            continue
+        there.keys.add(key)
+        (there.copies if is_copy else there.homes).append(name)
+    return there
 
 
 def _scan_all(
@@ -157,30 +188,23 @@ def _scan_all(
     rules: DiscoveryRules,
     known_skips: dict[str, Any],
     on_file: OnFile,
-) -> tuple[ScanReport, Discovery]:
-    rows = registered_models()
-    registrar = Registrar({root.path: root for root in roots}, rows, rules)
+) -> tuple[ScanReport, Discovery, set[int]]:
+    known = known_models(scan.node)
+    registrar = Registrar(scan.node, {root.path: root for root in roots}, known, rules)
     skips = {path: KnownSkip.of_json(skip) for path, skip in known_skips.items()}
     found = discover(
         _specs(roots),
         on_file=on_file,
         on_model=registrar.add,
-        # One whose root has gone is read again, and so is told of the root it is in now.
-        known={
-            key: row.signature
-            for key, row in rows.items()
-            if row.signature is not None and row.root_id is not None
-        },
+        known=known.signatures(),
         known_skips={path: skip for path, skip in skips.items() if skip is not None},
         thinking_words=rules.words,
     )
     registrar.flush()
-    seen = registrar.seen | set(found.unchanged)
-    unchanged = [rows[identity] for identity in found.unchanged]
-    ours = set(ScanRoot.objects.filter(node=scan.node).values_list("pk", flat=True)) | {None}
-    missing = [row for key, row in rows.items() if key not in seen and row.root_id in ours]
-    mark(unchanged, is_missing=False)
-    mark(missing, is_missing=True)
+    unchanged = [known.here[identity] for identity in found.unchanged]
+    seen = registrar.seen | {here.pk for here in unchanged}
+    mark_found(unchanged)
+    missing = leave(scan.node, seen, is_alone=known.is_alone)
     give_ports(_registering_since(scan))
     if registrar.added or registrar.updated:
         rename()
@@ -200,12 +224,12 @@ def _scan_all(
         models_found=len(seen),
         added=registrar.added,
         updated=registrar.updated,
-        unchanged=[row.model_id for row in unchanged],
-        missing=[row.model_id for row in missing],
+        unchanged=[here.model_id for here in unchanged],
+        missing=missing,
         skipped=[{"path": safe_text(item.path), "reason": item.reason} for item in skipped],
         root_errors=[{"path": path, "reason": reason} for path, reason in errors.items()],
     )
-    return report, found
+    return report, found, seen
 
 
 def _registering_since(scan: Scan) -> datetime:

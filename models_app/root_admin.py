@@ -1,5 +1,6 @@
 """Scan roots in the admin: the folders in which models are looked for."""
 
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +21,12 @@ from models_app.rescan_admin import RESCAN, ask_and_tell, rescan_context
 from models_app.roots import look_into, why_no_root
 
 
+class ScannedFilter(admin.BooleanFieldListFilter):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = "scanned"
+
+
 class ScanRootForm(ModelForm[ScanRoot]):
     def clean_path(self) -> str:
         path: str = self.cleaned_data["path"]
@@ -38,12 +45,12 @@ class ScanRootAdmin(admin.ModelAdmin[ScanRoot]):
         "node",
         "enabled_badge",
         "models_found",
-        "last_scan_at",
+        "last_scan",
         "health",
         "buttons",
     )
     list_display_links = ("path_and_source",)
-    list_filter = ("node", "kind", "is_enabled")
+    list_filter = ("node", "kind", ("is_enabled", ScannedFilter))
     list_max_show_all = 0
     show_facets = admin.ShowFacets.NEVER
     search_fields = ("path",)
@@ -61,6 +68,10 @@ class ScanRootAdmin(admin.ModelAdmin[ScanRoot]):
     def path_and_source(self, obj: ScanRoot) -> str:
         source = " <small>from MODEL_SCAN_PATH</small>" if obj.from_settings else ""
         return format_html("{}" + source, obj.path)
+
+    @admin.display(description="Last scan", ordering="last_scan_at", empty_value="never")
+    def last_scan(self, obj: ScanRoot) -> datetime | None:
+        return obj.last_scan_at
 
     @admin.display(description="Scanned", ordering="is_enabled")
     def enabled_badge(self, obj: ScanRoot) -> str:

@@ -1,6 +1,7 @@
+from collections.abc import Mapping
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from rest_framework import serializers
 
 from models_app.models import DiscoveredModel, Tier
@@ -72,10 +73,18 @@ class ModelSerializer(serializers.ModelSerializer[DiscoveredModel]):
 NULL_FOR_NONE = ("version", "assigned_tier", "tier_override", "tier")
 
 
-def models_as_json(models: QuerySet[DiscoveredModel]) -> list[dict[str, Any]]:
-    """Return what ModelSerializer makes of each model, forty times as fast."""
+def models_as_json(
+    models: QuerySet[DiscoveredModel], *, also: Mapping[str, F] | None = None
+) -> list[dict[str, Any]]:
+    """Return what ModelSerializer makes of each model, forty times as fast.
+
+    Args:
+        also: further columns, by the name that each is to have.
+    """
     columns = (name for name in ModelSerializer.Meta.fields if name != "tier")
-    rows: list[dict[str, Any]] = list(models.values(*columns, tier=EFFECTIVE_TIER))
+    rows: list[dict[str, Any]] = list(
+        models.values(*columns, tier=EFFECTIVE_TIER, **(also or {}))
+    )
     for row in rows:
         for name in NULL_FOR_NONE:
             row[name] = row[name] or None

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 
 from models_app.api_schema import WAIT, AcceptedSerializer, answer, errors
@@ -70,13 +70,17 @@ _REPORT: Final[dict[str, Any]] = {
 _TASK_ID: Final = "11111111-2222-3333-4444-555555555555"
 _NO_WORKER: Final = "No worker of node 'local' answers. Start one (make run starts it)."
 
+NODE: Final = OpenApiParameter(
+    "node", str, description="Whose disks are looked at; by default, the web server's machine."
+)
+NO_SUCH_NODE: Final = "Node not found: gpu9. Available: gpu1, gpu2."
 RESCAN: Final = extend_schema(
     operation_id="rescan",
     summary="Look for models now",
-    description="The worker of the node that answers looks into its scan roots. What people "
+    description="The node's worker looks into its scan roots. What people "
     "decided of models stays. Of two rescans at once, one waits for the other.",
     tags=["Registry and tiers"],
-    parameters=[WAIT],
+    parameters=[WAIT, NODE],
     request=None,
     responses={
         200: answer(
@@ -94,6 +98,7 @@ RESCAN: Final = extend_schema(
         **errors(
             {
                 400: "wait=soon is not a number from 0 to 600.",
+                404: NO_SUCH_NODE,
                 502: "The rescan failed; the worker's log says why.",
                 503: _NO_WORKER,
             }

@@ -46,6 +46,7 @@ class AuditedUserAdmin(UserAdmin[User]):
     )
     list_filter = ("groups", "is_superuser", "is_staff", "is_active")
     show_facets = admin.ShowFacets.NEVER
+    readonly_fields = ("last_login", "date_joined")  # what happened, which nobody sets
 
     @admin.display(description="Groups")
     def groups_shown(self, obj: User) -> str:

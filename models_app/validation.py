@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ _SHA256_NAME = re.compile(r"(?:sha256-)?([0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The sha256 of one file, and the one that its blob's name promises, if it does."""
+    """The sha256 of one file, and what it should be: by its blob's name, or as it was."""
 
     path: Path
     actual: str
@@ -56,25 +56,39 @@ def validate(model: DiscoveredModel) -> list[str]:
     return problems
 
 
+def sha256_named(path: Path | str) -> str | None:
+    """Return the hash that a blob's name promises; None for a file that is no blob."""
+    named = _SHA256_NAME.fullmatch(Path(path).name)
+    return named[1] if named else None
+
+
 def verify(
-    model: DiscoveredModel, on_bytes: Callable[[int], None] = lambda _count: None
+    model: DiscoveredModel,
+    on_bytes: Callable[[int], None] = lambda _count: None,
+    *,
+    known: Mapping[str, str] | None = None,
 ) -> Iterator[Verification]:
     """Read every byte of the model's files, and compare with their blobs' names.
 
+    Its projector is among them if it is a blob: of any other, nothing says what it should be.
+
     Args:
         on_bytes: called with the number of bytes just read.
+        known: hashes by file name, for files that are no blobs.
 
     Raises:
         OSError: a file cannot be read.
     """
-    for path in shard_paths(model):
-        named = _SHA256_NAME.fullmatch(path.resolve().name)
+    projector = Path(model.projector_path)
+    is_blob = bool(model.projector_path) and sha256_named(projector.resolve()) is not None
+    for path in (*shard_paths(model), *([projector] if is_blob else ())):
+        named = sha256_named(path.resolve()) or (known or {}).get(path.name)
         digest = hashlib.sha256()
         with path.open("rb") as file:
             while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
                 on_bytes(len(chunk))
-        yield Verification(path, digest.hexdigest(), named[1] if named else None)
+        yield Verification(path, digest.hexdigest(), named)
 
 
 def shard_paths(model: DiscoveredModel) -> list[Path]:

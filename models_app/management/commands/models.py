@@ -1,9 +1,11 @@
-"""`manage.py models list|info|validate|verify`: the registry, on the terminal."""
+"""`manage.py models list|info|validate|verify|check`: the registry, on the terminal."""
 
 import json
 from argparse import ArgumentParser
+from itertools import chain
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q, QuerySet
 from rich.console import Console
@@ -11,19 +13,24 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Column, Table
 
-from models_app.errors import UnknownModelError
+from models_app.copies import as_on, nodes_of, nodes_of_all
+from models_app.errors import DownloadError, ModelsError, NotOnNodeError, UnknownModelError
+from models_app.hub_check import check_model
+from models_app.integrity import VerifiedFile, verify_model
 from models_app.models import DiscoveredModel, ModelKind, Tier
 from models_app.rows import estimate_row, file_bytes
 from models_app.serializers import ModelSerializer
-from models_app.validation import validate, verify
+from models_app.terminal import make_console
+from models_app.validation import validate
+from models_app.version_models import HubState
 
 CONTEXTS = (4096, 8192, 32768, 131072)  # tokens
 GIB = 2**30
-PIPED_WIDTH = 200  # columns, where no terminal has one
+HUB_COLOURS = {HubState.SAME: "green", HubState.OTHER: "yellow", HubState.GONE: "red"}
 
 
 class Command(BaseCommand):
-    help = "List, describe, validate or verify the models of the registry."
+    help = "List, describe, validate, verify or check the models of the registry."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands = parser.add_subparsers(dest="command", required=True)
@@ -37,7 +44,8 @@ class Command(BaseCommand):
         info.add_argument("model_id")
         checks = {
             "validate": "Check files, sizes, headers and shards.",
-            "verify": "Read every byte and compare with the hub's hash.",
+            "verify": "Read every byte, compare with what it should be, and write that down.",
+            "check": "Ask the hub whether it has the same files.",
         }
         for name, text in checks.items():
             check = commands.add_parser(name, help=text)
@@ -46,9 +54,7 @@ class Command(BaseCommand):
             command.add_argument("--json", action="store_true", help="For machines.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.console = Console(highlight=False)
-        if not self.console.is_terminal:
-            self.console.width = PIPED_WIDTH
+        self.console = make_console()
         self.as_json: bool = options["json"]
         match options["command"]:
             case "list":
@@ -57,8 +63,10 @@ class Command(BaseCommand):
                 self._info(_get(options["model_id"]))
             case "validate":
                 self._validate(_chosen(options["model_id"]))
-            case _:
+            case "verify":
                 self._verify(_chosen(options["model_id"]))
+            case _:
+                self._check(_named(options["model_id"]))
 
     def _list(self, options: dict[str, Any]) -> None:
         models = [
@@ -67,12 +75,19 @@ class Command(BaseCommand):
             if options["tier"] is None or model.tier == options["tier"]
         ]
         if self.as_json:
-            self._print_json([ModelSerializer(model).data for model in models])
+            shown = nodes_of_all(models)
+            self._print_json(
+                [{**ModelSerializer(model).data, "nodes": shown[model.pk]} for model in models]
+            )
             return
         id_column = Column("Id", no_wrap=True)  # it is what is copied
         table = Table(
             "Model", id_column, "Size", "Quant", "Tier", "Kind", "GiB", "Port", box=None
         )
+        nodes = nodes_of_all(models)
+        has_several = len(set(chain.from_iterable(nodes.values()))) > 1
+        if has_several:
+            table.add_column("Nodes")
         for model in models:
             table.add_row(
                 escape(model.display_name),
@@ -83,17 +98,23 @@ class Command(BaseCommand):
                 "missing" if model.is_missing else model.problem or model.kind,
                 f"{model.size_bytes / GIB:.1f}",
                 str(model.port or "-"),
+                *([", ".join(nodes[model.pk]) or "-"] if has_several else ()),
             )
         self.console.print(table)
 
     def _info(self, model: DiscoveredModel) -> None:
         memory = [_memory(model, ctx_size) for ctx_size in _contexts(model)]
-        described = {**ModelSerializer(model).data, "metadata": model.metadata}
+        described = {
+            **ModelSerializer(model).data,
+            "nodes": nodes_of(model),
+            "metadata": model.metadata,
+        }
         if self.as_json:
             self._print_json({**described, "memory": memory})
             return
         table = Table("Field", "Value", box=None)
         metadata = dict(described.pop("metadata"))
+        described["nodes"] = ", ".join(described["nodes"]) or "none"
         template = metadata.pop("chat_template", "")
         for name, value in {**described, **metadata}.items():
             table.add_row(name, escape(str(value)))
@@ -119,31 +140,67 @@ class Command(BaseCommand):
         self._fail_if(sum(bool(found) for found in problems.values()))
 
     def _verify(self, models: list[DiscoveredModel]) -> None:
-        results: list[tuple[str, str, bool | None, str]] = []
+        found: list[tuple[str, VerifiedFile]] = []
+        unread: dict[str, str] = {}
         total = sum(model.size_bytes for model in models)
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("verifying", total=total)
             for model in models:
                 try:
-                    found = list(verify(model, lambda count: progress.advance(task, count)))
+                    verified = verify_model(model, lambda count: progress.advance(task, count))
                 except OSError as error:
-                    results.append((model.model_id, "", None, f"unreadable: {error.strerror}"))
-                    continue
-                results += [
-                    (model.model_id, item.path.name, item.is_sound, item.actual)
-                    for item in found
-                ]
-        names = ("model_id", "file", "is_sound", "sha256")
+                    unread[model.model_id] = f"unreadable: {error.strerror}"
+                except ModelsError as error:
+                    unread[model.model_id] = str(error)
+                else:
+                    found += [(model.model_id, file) for file in verified.files]
         if self.as_json:
-            self._print_json([dict(zip(names, result, strict=True)) for result in results])
-        for model_id, file, is_sound, sha256 in results if not self.as_json else ():
-            verdict = {True: "[green]sound[/]", None: "nothing to compare with"}.get(
-                is_sound, "[red]not what the hub has[/]"
-            )
-            text = f"{model_id} {escape(file)}: {verdict} {sha256}"
+            shown = [{"model_id": model_id, **file._asdict()} for model_id, file in found]
+            nothing = VerifiedFile("", "", None, None)._asdict()
+            shown += [
+                {"model_id": model_id, **nothing, "problem": problem}
+                for model_id, problem in unread.items()
+            ]
+            self._print_json(shown)
+        else:
+            self._print_verified(found, unread)
+        self._fail_if(len(unread) + sum(file.is_sound is False for _, file in found))
+
+    def _print_verified(
+        self, found: list[tuple[str, VerifiedFile]], unread: dict[str, str]
+    ) -> None:
+        words = {
+            True: "[green]sound[/]",
+            False: "[red]not what it should be[/]",
+            None: "nothing to compare with; its hash is kept",
+        }
+        for model_id, file in found:
+            text = f"{model_id} {escape(file.file)}: {words[file.is_sound]} {file.sha256}"
             self.console.print(text, soft_wrap=True)
-        bad = [r for r in results if r[2] is False or r[3].startswith("unreadable")]
-        self._fail_if(len(bad))
+        for model_id, problem in unread.items():
+            self.console.print(f"{model_id}: [red]{escape(problem)}[/]", soft_wrap=True)
+
+    def _check(self, models: list[DiscoveredModel]) -> None:
+        """Say how each stands to the hub; what could not be asked is no fault of the model."""
+        found: list[dict[str, Any]] = []
+        for model in models:
+            try:
+                checked = check_model(model)
+            except DownloadError as error:
+                trouble = {"state": error.code, "message": str(error)}
+                found.append({"model_id": model.model_id, **trouble, "is_asked": False})
+            else:
+                answer = {**checked.as_json(), "message": checked.words, "is_asked": True}
+                found.append(answer)
+        if self.as_json:
+            self._print_json(found)
+        for each in found if not self.as_json else ():
+            colour = HUB_COLOURS.get(each["state"], "red" if not each["is_asked"] else "dim")
+            text = f"{each['model_id']}: [{colour}]{each['state']}[/] {escape(each['message'])}"
+            self.console.print(text, soft_wrap=True)
+        if not_asked := sum(not each["is_asked"] for each in found):
+            msg = f"The hub could not be asked about {not_asked} of {len(found)}."
+            raise CommandError(msg)
 
     def _print_json(self, value: object) -> None:
         self.stdout.write(json.dumps(value, indent=2))
@@ -155,7 +212,7 @@ class Command(BaseCommand):
 
 
 def _filtered(options: dict[str, Any]) -> QuerySet[DiscoveredModel]:
-    models = DiscoveredModel.objects.all()
+    models = DiscoveredModel.objects.select_related("root")
     for option, lookup in (("kind", "kind"), ("quant", "quantization__iexact")):
         if options[option]:
             models = models.filter(**{lookup: options[option]})
@@ -172,15 +229,29 @@ def _filtered(options: dict[str, Any]) -> QuerySet[DiscoveredModel]:
 
 def _get(model_id: str) -> DiscoveredModel:
     try:
-        return DiscoveredModel.objects.get(model_id=model_id)
+        return DiscoveredModel.objects.select_related("root").get(model_id=model_id)
     except DiscoveredModel.DoesNotExist as error:
         raise CommandError(str(UnknownModelError(model_id))) from error
 
 
+def _named(model_ids: list[str]) -> list[DiscoveredModel]:
+    """Return models, wherever they are; without ids, all that any node has."""
+    if model_ids:
+        return [_get(model_id) for model_id in model_ids]
+    return list(DiscoveredModel.objects.select_related("root").filter(is_missing=False))
+
+
 def _chosen(model_ids: list[str]) -> list[DiscoveredModel]:
-    if not model_ids:
-        return list(DiscoveredModel.objects.filter(is_missing=False))
-    return [_get(model_id) for model_id in model_ids]
+    """Return models as this node has them; without ids, all that it has."""
+    if model_ids:
+        try:
+            return [as_on(_get(model_id), settings.MAGI_NODE) for model_id in model_ids]
+        except NotOnNodeError as error:
+            raise CommandError(str(error)) from error
+    models = list(DiscoveredModel.objects.select_related("root"))
+    nodes = nodes_of_all(models)
+    here = [model for model in models if settings.MAGI_NODE in nodes[model.pk]]
+    return [as_on(model, settings.MAGI_NODE) for model in here]
 
 
 def _contexts(model: DiscoveredModel) -> list[int]:

@@ -24,7 +24,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--queue", action="store_true", help="Have the node's worker scan, and wait for it."
         )
-
+        parser.add_argument(
+            "--node", default="", help="Whose disks; of another machine, its worker scans."
+        )
         parser.add_argument(
             "--prune",
             action="store_true",
@@ -33,9 +35,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         console = Console(stderr=options["json"], highlight=False)
-        node, prune = settings.MAGI_NODE, options["prune"]
+        node, prune = options["node"] or settings.MAGI_NODE, options["prune"]
         try:
-            if options["queue"]:
+            if options["queue"] or node != settings.MAGI_NODE:
                 report = self._queued(console, node, prune=prune)
             else:
                 report = self._here(console, node, prune=prune, as_json=options["json"])

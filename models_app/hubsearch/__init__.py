@@ -1,0 +1,1 @@
+"""What hubs have: repos that match words, the quantizations of one, the files of one."""
