@@ -25,6 +25,7 @@ from profiles_app.errors import ProfilesError
 from profiles_app.files import FileState, file_state
 from profiles_app.model_search import models_by_id, place_of
 from profiles_app.models import Profile, ProfileMember, ProfileVersion, TierRule
+from profiles_app.nodes import known_nodes
 from profiles_app.profile_pages import ProfilePages
 from profiles_app.rows import field_of
 from profiles_app.serializers import DEFAULT_TIERS
@@ -51,6 +52,15 @@ class MemberInline(admin.TabularInline[ProfileMember, Profile]):
     template = "admin/profiles_app/profile/members.html"
     verbose_name = "model"
     fields = ("position", "model_id", "tier_override", "replicas", "aliases", "run_settings")
+
+    def get_fields(self, request: HttpRequest, obj: Profile | None = None) -> Any:
+        """Ask for nodes where there is a choice, or where somebody has made one."""
+        fields = super().get_fields(request, obj)
+        has_named = obj is not None and obj.members.exclude(nodes=[]).exists()
+        if not has_named and len(known_nodes()) == 1:
+            return fields
+        place = fields.index("aliases")
+        return (*fields[:place], "nodes", *fields[place:])
 
 
 class TierInline(admin.TabularInline[TierRule, Profile]):
@@ -95,6 +105,15 @@ class ProfileAdmin(ProfilePages):
                     ("start", "restart_policy", "idle_ttl_seconds", "drain_seconds"),
                     ("queue_limit", "queue_wait_seconds", "memory_budget_mib", "eviction"),
                     "run_settings",
+                )
+            },
+        ),
+        (
+            "Placement",
+            {
+                "fields": (
+                    ("placement_rule", "placement_nodes"),
+                    ("placement_failover", "placement_failover_after_seconds"),
                 )
             },
         ),

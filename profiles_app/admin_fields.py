@@ -41,7 +41,7 @@ class SettingsField(forms.CharField):
             return True
 
 
-class AliasesField(forms.CharField):
+class NamesField(forms.CharField):
     """Names with commas between them."""
 
     def prepare_value(self, value: Any) -> Any:
@@ -52,11 +52,15 @@ class AliasesField(forms.CharField):
             return value
         return [name for part in str(value or "").split(",") if (name := part.strip())]
 
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return bool(self.to_python(data) != (initial or []))
+
+
+class AliasesField(NamesField):
+    """Other names of a model, none of which could be taken for something else."""
+
     def clean(self, value: Any) -> list[str]:
         aliases: list[str] = super().clean(value)
         if problems := list(aliases_problems(aliases)):
             raise ValidationError(problems)
         return aliases
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        return bool(self.to_python(data) != (initial or []))

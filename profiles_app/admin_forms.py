@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import Model
 
 from models_app.models import Tier
-from profiles_app.admin_fields import AliasesField, SettingsField
+from profiles_app.admin_fields import AliasesField, NamesField, SettingsField
 from profiles_app.aliases import clashes
 from profiles_app.engines import engine_names, no_such_engine, unknown_settings
 from profiles_app.filepaths import misplaced_files
@@ -19,9 +19,9 @@ from profiles_app.models import (
     Profile,
     ProfileMember,
     ProfileVersion,
-    SamplingPreset,
     TierRule,
 )
+from profiles_app.preset_models import SamplingPreset
 from profiles_app.reading import find_parent
 from profiles_app.rows import field_of, sections_of
 from profiles_app.runsettings import check
@@ -97,6 +97,11 @@ class ProfileForm(RunSettingsForm[Profile]):
         empty_label="No other profile",
         help_text=Profile._meta.get_field("extends").help_text,
     )
+    placement_nodes = NamesField(
+        required=False,
+        label="Nodes",
+        help_text="Their names, with commas, the first ones first. Empty: every node.",
+    )
 
     class Meta:
         model = Profile
@@ -118,6 +123,9 @@ class ProfileForm(RunSettingsForm[Profile]):
             "queue_wait_seconds": "Queue, seconds",
             "memory_budget_mib": "Memory budget, MiB",
             "eviction": "What gives way",
+            "placement_rule": "A server goes to",
+            "placement_failover": "Servers of a lost node start on another",
+            "placement_failover_after_seconds": "Lost after, seconds",
         }
         help_texts = {
             "health_check_interval": "Between two of a server.",
@@ -203,6 +211,9 @@ class MemberForm(RunSettingsForm[ProfileMember]):
     aliases = AliasesField(
         required=False, label="Aliases", help_text="Other names, with commas: gpt-4o, gpt-4."
     )
+    nodes = NamesField(
+        required=False, label="Nodes", help_text="Those that may run it. Empty: the profile's."
+    )
     tier_override = forms.ChoiceField(
         choices=[("", "As discovered"), *Tier.choices], required=False, label="Tier"
     )
@@ -214,6 +225,7 @@ class MemberForm(RunSettingsForm[ProfileMember]):
             "model_id",
             "tier_override",
             "replicas",
+            "nodes",
             "aliases",
             "run_settings",
         )

@@ -9,7 +9,8 @@ from models_app.models import Tier
 MAX_ALIASES: Final = 32  # of one model
 MAX_CHARS: Final = 128
 # What the gateway answers to by itself.
-RESERVED: Final = ("auto", *Tier.values, "two-stage")
+RESERVED: Final = ("auto", *Tier.values, "two-stage", "current")
+RESERVED_START: Final = "task:"  # the model that suits a task best
 # It stands in the path of GET /v1/models/ALIAS: no `..` and no empty step.
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*(?:/[A-Za-z0-9][A-Za-z0-9._:-]*)*")
 
@@ -21,6 +22,8 @@ def alias_problem(alias: str) -> str:
     """
     if alias in RESERVED:
         return f"{alias} is a name of MAGI's own: {', '.join(RESERVED)} are."
+    if alias.startswith(RESERVED_START):
+        return f"What begins with {RESERVED_START} is MAGI's own."
     if len(alias) > MAX_CHARS:
         return f"It has {len(alias)} characters; at most {MAX_CHARS}."
     if not _ALIAS.fullmatch(alias):

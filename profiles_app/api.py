@@ -138,7 +138,7 @@ def to_json(profile: Profile) -> Document:
     """Return PROFILE of the contract: `enabled_models` are ids, `members` says the rest."""
     document = as_document(profile)
     members: list[dict[str, Any]] = [
-        {"tier": None, "replicas": 1, "aliases": [], "run_settings": {}}
+        {"tier": None, "replicas": 1, "aliases": [], "nodes": [], "run_settings": {}}
         | ({"model_id": member} if isinstance(member, str) else member)
         for member in document["enabled_models"]
     ]

@@ -70,6 +70,12 @@ _PROFILE: Final[dict[str, Any]] = {
     },
     "queue": {"limit": 64, "wait_seconds": 60},
     "memory": {"budget_mib": None, "eviction": "never"},
+    "placement": {
+        "rule": "spread",
+        "nodes": [],
+        "failover": False,
+        "failover_after_seconds": 30,
+    },
     "preset": None,
     "engine": "",
     "run_settings": {},
@@ -79,6 +85,7 @@ _PROFILE: Final[dict[str, Any]] = {
             "tier": None,
             "replicas": 1,
             "aliases": [],
+            "nodes": [],
             "run_settings": {},
         }
     ],

@@ -1,10 +1,10 @@
 """A profile as plain values: what the API's JSON has, and a YAML file in nested form.
 
     name, description, extends, enabled_models, tier_config, two_stage, load_balancing,
-    routing, lifecycle, queue, memory, preset, engine, run_settings
+    routing, lifecycle, queue, memory, placement, preset, engine, run_settings
 
 No limit is None here and in JSON, and `.inf` in YAML. A model is its id, or a mapping where
-there is more to say of it: `{model_id, tier, replicas, aliases, run_settings}`.
+there is more to say of it: `{model_id, tier, replicas, aliases, nodes, run_settings}`.
 """
 
 import math
@@ -18,7 +18,8 @@ Document = dict[str, Any]
 OWN = ("name", "description", "extends")  # never inherited
 LISTS = ("enabled_models", "tier_config")  # inherited as a whole, or not
 MAPPINGS = (
-    "two_stage", "load_balancing", "routing", "lifecycle", "queue", "memory", "run_settings",
+    "two_stage", "load_balancing", "routing", "lifecycle", "queue", "memory", "placement",
+    "run_settings",
 )  # fmt: skip
 SECTIONS = (*OWN, *LISTS, *MAPPINGS[:-1], "preset", "engine", "run_settings")
 # What is written of a profile that says nothing of it, because people look for it.

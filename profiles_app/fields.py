@@ -17,6 +17,8 @@ from profiles_app.aliases import alias_problem
 from profiles_app.runsettings import check
 
 NO_LIMIT = {math.inf, "inf", ".inf"}
+MAX_NODES = 100
+MAX_NODE_CHARS = 100  # as the column of their names holds
 # Nothing that forges a line of a log, a path, or a name on a screen.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
@@ -166,6 +168,17 @@ class AliasField(TextField):
         if why := alias_problem(alias):
             raise serializers.ValidationError(why)
         return alias
+
+
+class NodesField(serializers.ListField):
+    """Names of nodes, the first ones first; a name that stands there twice counts once."""
+
+    def __init__(self, **options: Any) -> None:
+        child = TextField(max_length=MAX_NODE_CHARS)
+        super().__init__(child=child, default=list, max_length=MAX_NODES, **options)
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        return list(dict.fromkeys(super().to_internal_value(data)))
 
 
 def _null_if_no_limit(data: Any) -> Any:

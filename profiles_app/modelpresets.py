@@ -16,7 +16,7 @@ from models_app.models import DiscoveredModel
 from models_app.roots import lies_in_scan_root
 from models_app.validation import shard_paths
 from profiles_app.errors import PresetNotFoundError
-from profiles_app.models import ModelPreset
+from profiles_app.preset_models import ModelPreset
 from profiles_app.presetfile import FORMATS, MODEL_FIELDS
 
 GB = 10**9  # bytes, of `size_gb`

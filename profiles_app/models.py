@@ -5,12 +5,9 @@ from django.db import models
 from django.db.models import Q
 
 from models_app.models import Tier
+from profiles_app.preset_models import SamplingPreset  # noqa: F401 - for Django
 
 MAX_REPLICAS = 16
-
-
-def _between(low: float, high: float) -> list[MinValueValidator | MaxValueValidator]:
-    return [MinValueValidator(low), MaxValueValidator(high)]
 
 
 class Strategy(models.TextChoices):
@@ -39,6 +36,14 @@ class Eviction(models.TextChoices):
     IDLE_LONGEST = "idle-longest", "The model that has been idle longest"
 
 
+class Placement(models.TextChoices):
+    """Which of the nodes that have a model's files gets the next of its servers."""
+
+    SPREAD = "spread", "The one with the fewest servers of the model"
+    PACK = "pack", "The fullest one that has room"
+    PIN = "pin", "The first one named that has room"
+
+
 class Classifier(models.TextChoices):
     """What says how complex a request to `auto` is."""
 
@@ -46,13 +51,6 @@ class Classifier(models.TextChoices):
     HEURISTIC = "heuristic", "Rules on its text"
     EMBEDDING = "embedding", "The nearest examples, by an embedding model"
     DECISION = "decision", "A model that decides"
-
-
-class Thinking(models.TextChoices):
-    """Whether an answer carries the reasoning that led to it."""
-
-    SHOW = "show", "Shown"
-    HIDE = "hide", "Hidden"
 
 
 class Profile(models.Model):
@@ -136,6 +134,33 @@ class Profile(models.Model):
         help_text="MiB for all servers together, by estimate. Empty: what the machine has.",
     )
     eviction = models.CharField(max_length=16, choices=Eviction, default=Eviction.NEVER)
+    placement_rule = models.CharField(
+        "placement",
+        max_length=8,
+        choices=Placement,
+        default=Placement.SPREAD,
+        db_default=Placement.SPREAD,
+    )
+    placement_nodes = models.JSONField(
+        "nodes",
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="Names of nodes, the first ones first. Empty: every node.",
+    )
+    placement_failover = models.BooleanField(
+        "failover",
+        default=False,
+        db_default=False,
+        help_text="Whether servers of a node that is lost are started on another one.",
+    )
+    placement_failover_after_seconds = models.PositiveIntegerField(
+        "failover after",
+        default=30,
+        db_default=30,
+        validators=[MinValueValidator(20)],
+        help_text="Seconds without a heartbeat. A node is lost after 20.",
+    )
     preset = models.CharField(
         max_length=64, blank=True, help_text="Sampling preset of requests that name none."
     )
@@ -177,7 +202,8 @@ class Profile(models.Model):
                 & Q(start__in=Start.values)
                 & Q(restart_policy__in=RestartPolicy.values)
                 & Q(eviction__in=Eviction.values)
-                & Q(routing_classifier__in=Classifier.values),
+                & Q(routing_classifier__in=Classifier.values)
+                & Q(placement_rule__in=Placement.values),
                 name="profile_choices_known",
             ),
         ]
@@ -199,6 +225,12 @@ class ProfileMember(models.Model):
         default=1,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_REPLICAS)],
         help_text="Servers that share its requests.",
+    )
+    nodes = models.JSONField(
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="Names of nodes that may run it. Empty: the profile's.",
     )
     aliases = models.JSONField(
         default=list, blank=True, help_text='Other names for it: ["gpt-4o"].'
@@ -307,86 +339,3 @@ class ModelRunSettings(models.Model):
 
     def __str__(self) -> str:
         return self.model_id
-
-
-class SamplingPreset(models.Model):
-    """How a model chooses its words. What is empty is left to llama-server.
-
-    Source of the names: POST /completion, tools/server/README.md of llama.cpp.
-    """
-
-    name = models.SlugField(max_length=64, unique=True)
-    description = models.CharField(max_length=300, blank=True)
-    use_case = models.CharField(max_length=200, blank=True)
-    max_tokens = models.PositiveIntegerField(
-        null=True, blank=True, validators=[MinValueValidator(1)]
-    )
-    temperature = models.FloatField(null=True, blank=True, validators=_between(0, 2))
-    top_p = models.FloatField(null=True, blank=True, validators=_between(0, 1))
-    top_k = models.PositiveIntegerField(null=True, blank=True, help_text="0: no limit.")
-    min_p = models.FloatField(null=True, blank=True, validators=_between(0, 1))
-    repeat_penalty = models.FloatField(null=True, blank=True, validators=_between(0, 10))
-    seed = models.BigIntegerField(
-        null=True, blank=True, validators=_between(-1, 2**32 - 1), help_text="-1: random."
-    )
-    stop = models.JSONField(default=list, blank=True, help_text="Texts that end an answer.")
-    thinking = models.CharField(
-        max_length=8,
-        choices=Thinking,
-        default=Thinking.SHOW,
-        help_text="Whether answers carry the reasoning of a model that thinks.",
-    )
-
-    class Meta:
-        ordering = ["name"]
-        constraints = [
-            models.CheckConstraint(
-                condition=Q(temperature__isnull=True)
-                | (Q(temperature__gte=0) & Q(temperature__lte=2)),
-                name="preset_temperature_in_range",
-                violation_error_message="A temperature is 0 to 2.",
-            ),
-            models.CheckConstraint(
-                condition=Q(top_p__isnull=True) | (Q(top_p__gte=0) & Q(top_p__lte=1)),
-                name="preset_top_p_in_range",
-                violation_error_message="top_p is 0 to 1.",
-            ),
-            models.CheckConstraint(
-                condition=Q(thinking__in=Thinking.values), name="preset_thinking_known"
-            ),
-        ]
-
-    def __str__(self) -> str:
-        return self.name
-
-
-class ModelPreset(models.Model):
-    """A model that a TOML file of gemma-cli names: weights and, for gemma.cpp, a tokenizer."""
-
-    name = models.CharField(max_length=100, unique=True)
-    weights = models.CharField(max_length=1024, help_text="Path of the weights.")
-    tokenizer = models.CharField(max_length=1024, blank=True, help_text="Path of the *.spm.")
-    format = models.CharField(max_length=32, blank=True, help_text="sfp, bf16, f32, nuq…")
-    size_gb = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0)])
-    avg_tokens_per_sec = models.FloatField(
-        null=True, blank=True, validators=[MinValueValidator(0)]
-    )
-    quality = models.CharField(max_length=32, blank=True, help_text="high, medium, fast")
-    use_case = models.CharField(max_length=300, blank=True)
-    context_length = models.PositiveIntegerField(default=8192, help_text="Tokens.")
-    min_ram_gb = models.FloatField(null=True, blank=True, validators=[MinValueValidator(0)])
-    is_default = models.BooleanField(default=False)
-
-    class Meta:
-        ordering = ["name"]
-        constraints = [
-            models.UniqueConstraint(
-                fields=["is_default"],
-                condition=Q(is_default=True),
-                name="modelpreset_one_default",
-                violation_error_message="Another model is the default.",
-            )
-        ]
-
-    def __str__(self) -> str:
-        return self.name

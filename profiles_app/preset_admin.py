@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from models_app.audit_forms import delete_rows, save_form
 from profiles_app import modelpresets, presets
 from profiles_app.errors import Problem
-from profiles_app.models import ModelPreset, SamplingPreset
+from profiles_app.preset_models import ModelPreset, SamplingPreset
 from profiles_app.presetfile import (
     MODEL_FIELDS,
     SAMPLING_FIELDS,

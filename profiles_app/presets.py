@@ -18,7 +18,8 @@ from profiles_app.errors import (
     PresetNotFoundError,
     Problem,
 )
-from profiles_app.models import ModelPreset, Profile, SamplingPreset
+from profiles_app.models import Profile
+from profiles_app.preset_models import ModelPreset, SamplingPreset
 from profiles_app.presetfile import (
     MODEL_TABLE,
     SAMPLING_FIELDS,

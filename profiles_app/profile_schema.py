@@ -20,13 +20,14 @@ from models_app.models import Tier
 from profiles_app import runsettings
 from profiles_app.aliases import MAX_ALIASES
 from profiles_app.extraargs import MAX_EXTRA_ARG_CHARS, MAX_EXTRA_ARGS
-from profiles_app.fields import RunSettingsField
+from profiles_app.fields import MAX_NODES, RunSettingsField
 from profiles_app.files import FileState
 from profiles_app.models import MAX_REPLICAS
 from profiles_app.serializers import (
     LifecycleSerializer,
     LoadBalancingSerializer,
     MemorySerializer,
+    PlacementSerializer,
     QueueSerializer,
     RoutingSerializer,
     StrictSerializer,
@@ -241,6 +242,11 @@ class MemberAnswerSerializer(serializers.Serializer[Any]):
     )
     replicas = serializers.IntegerField(min_value=1, max_value=MAX_REPLICAS)
     aliases = serializers.ListField(child=serializers.CharField(), max_length=MAX_ALIASES)
+    nodes = serializers.ListField(
+        child=serializers.CharField(),
+        max_length=MAX_NODES,
+        help_text="Names of nodes that may run it; empty: those of the profile.",
+    )
     run_settings = RunSettingsField()
 
 
@@ -263,6 +269,7 @@ class ProfileAnswerSerializer(serializers.Serializer[Any]):
     lifecycle = LifecycleSerializer()
     queue = QueueSerializer()
     memory = MemorySerializer()
+    placement = PlacementSerializer()
     preset = serializers.SlugField(
         allow_null=True, help_text="Sampling preset of requests that name none."
     )

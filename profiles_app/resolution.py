@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -15,23 +16,59 @@ from profiles_app.runsettings import Setting, adapters, resolve
 MIB = 2**20
 
 Layer = tuple[str, Mapping[str, Any]]
+Settings = dict[str, Setting]
 
 
-def settings_of(model: DiscoveredModel, profile: Profile | None) -> dict[str, Setting]:
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """What each layer says of models, read once; a node makes settings of it by its cores."""
+
+    profile: Profile | None
+    base: Mapping[str, Any]
+    of_models: Mapping[str, Mapping[str, Any]]
+    of_members: Mapping[str, Mapping[str, Any]]
+
+    def settings(self, model: DiscoveredModel, *, cores: int | None = None) -> Settings:
+        """Return the run settings of one of the models; without `cores`, as here."""
+        return resolve(
+            [
+                ("base", self.base),
+                ("model", self.of_models.get(model.model_id, {})),
+                *_of_profile(self.profile, self.of_members.get(model.model_id, {})),
+            ],
+            model_context=model.context_length,
+            cores=cores or os.cpu_count() or 1,
+            allowed_args=django_settings.MAGI_ALLOWED_EXTRA_ARGS,
+        )
+
+
+def settings_of(
+    model: DiscoveredModel, profile: Profile | None, *, cores: int | None = None
+) -> Settings:
     """Return the run settings of a model in a profile, as this machine would launch it.
 
     None is for no profile: what the base and the model say. Nothing is cached.
+
+    Args:
+        cores: of another node, as that would launch it.
     """
-    return settings_of_all([model], profile)[model.model_id]
+    return settings_of_all([model], profile, cores=cores)[model.model_id]
 
 
 def settings_of_all(
-    models: Sequence[DiscoveredModel], profile: Profile | None
-) -> dict[str, dict[str, Setting]]:
+    models: Sequence[DiscoveredModel], profile: Profile | None, *, cores: int | None = None
+) -> dict[str, Settings]:
     """Return the run settings of every model by its id, with three queries for all of them.
 
-    The number of cores is this machine's: another node has its own.
+    Args:
+        cores: of the node that would launch them; without it, this machine's.
     """
+    layers = layers_of_all(models, profile)
+    return {model.model_id: layers.settings(model, cores=cores) for model in models}
+
+
+def layers_of_all(models: Sequence[DiscoveredModel], profile: Profile | None) -> Layers:
+    """Read what every layer says of the models, with three queries for all of them."""
     ids = [model.model_id for model in models]
     base = BaseRunSettings.objects.values_list("run_settings", flat=True).first() or {}
     of_models = dict(
@@ -43,20 +80,7 @@ def settings_of_all(
     if profile is not None:
         members = ProfileMember.objects.filter(profile=profile, model_id__in=ids)
         of_members = dict(members.values_list("model_id", "run_settings"))
-    cores = os.cpu_count() or 1
-    return {
-        model.model_id: resolve(
-            [
-                ("base", base),
-                ("model", of_models.get(model.model_id, {})),
-                *_of_profile(profile, of_members.get(model.model_id, {})),
-            ],
-            model_context=model.context_length,
-            cores=cores,
-            allowed_args=django_settings.MAGI_ALLOWED_EXTRA_ARGS,
-        )
-        for model in models
-    }
+    return Layers(profile, base, of_models, of_members)
 
 
 def _of_profile(profile: Profile | None, member: Mapping[str, Any]) -> list[Layer]:

@@ -28,6 +28,10 @@ _COLUMNS = {
     },
     "queue": {"limit": "queue_limit", "wait_seconds": "queue_wait_seconds"},
     "memory": {"budget_mib": "memory_budget_mib", "eviction": "eviction"},
+    "placement": {
+        name: f"placement_{name}"
+        for name in ("rule", "nodes", "failover", "failover_after_seconds")
+    },
 }
 _FIELDS = ("name", "description", "extends", "preset", "engine", "run_settings")
 
@@ -109,6 +113,8 @@ def _member(member: ProfileMember) -> str | dict[str, Any]:
         more["replicas"] = member.replicas
     if member.aliases:
         more["aliases"] = member.aliases
+    if member.nodes:
+        more["nodes"] = member.nodes
     if member.run_settings:
         more["run_settings"] = member.run_settings
     return {"model_id": member.model_id, **more} if more else member.model_id
@@ -122,5 +128,6 @@ def _member_columns(member: str | dict[str, Any]) -> dict[str, Any]:
         "tier_override": member.get("tier") or "",
         "replicas": member.get("replicas", 1),
         "aliases": member.get("aliases", []),
+        "nodes": member.get("nodes", []),
         "run_settings": member.get("run_settings", {}),
     }

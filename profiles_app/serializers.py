@@ -22,6 +22,7 @@ from profiles_app.fields import (
     FiniteFloatField,
     ModelIdField,
     NameField,
+    NodesField,
     OneOfField,
     RunSettingsField,
     ScoreLimitField,
@@ -35,6 +36,7 @@ from profiles_app.models import (
     MAX_REPLICAS,
     Classifier,
     Eviction,
+    Placement,
     RestartPolicy,
     Start,
     Strategy,
@@ -42,6 +44,7 @@ from profiles_app.models import (
 
 MAX_INTEGER = 2**31 - 1  # what a PositiveIntegerField holds
 MAX_MODELS = 1000
+MIN_FAILOVER_S = 20  # a node that has been silent for less is not lost
 
 DEFAULT_TIERS: tuple[dict[str, Any], ...] = (
     {"name": Tier.FAST, "max_score": 3.0, "expected_time_seconds": 2},
@@ -132,6 +135,15 @@ class MemorySerializer(StrictSerializer):
     eviction = OneOfField(Eviction, default=Eviction.NEVER.value)
 
 
+class PlacementSerializer(StrictSerializer):
+    rule = OneOfField(Placement, default=Placement.SPREAD.value)
+    nodes = NodesField(help_text="The first ones first. Empty: every node.")
+    failover = TruthField(default=False)
+    failover_after_seconds = WholeNumberField(
+        default=30, min_value=MIN_FAILOVER_S, max_value=86_400
+    )
+
+
 class MemberSerializer(StrictSerializer):
     """A model of a profile: its id alone, or a mapping."""
 
@@ -139,6 +151,7 @@ class MemberSerializer(StrictSerializer):
     tier = OneOfField(Tier, allow_null=True, default=None)
     replicas = WholeNumberField(default=1, min_value=1, max_value=MAX_REPLICAS)
     aliases = serializers.ListField(child=AliasField(), default=list, max_length=MAX_ALIASES)
+    nodes = NodesField(help_text="Those that may run it. Empty: the profile's.")
     run_settings = RunSettingsField(default=dict)
 
     def to_internal_value(self, data: Any) -> Any:
@@ -146,7 +159,7 @@ class MemberSerializer(StrictSerializer):
             data = {"model_id": str(data)}
         values = super().to_internal_value(data)
         plain: dict[str, Any] = {
-            "tier": None, "replicas": 1, "aliases": [], "run_settings": {},
+            "tier": None, "replicas": 1, "aliases": [], "nodes": [], "run_settings": {},
         }  # fmt: skip
         said = {key: value for key, value in values.items() if plain.get(key) != value}
         return values["model_id"] if set(said) == {"model_id"} else said
@@ -170,6 +183,7 @@ class ProfileSerializer(StrictSerializer):
     lifecycle = LifecycleSerializer(default=None, allow_null=True)
     queue = QueueSerializer(default=None, allow_null=True)
     memory = MemorySerializer(default=None, allow_null=True)
+    placement = PlacementSerializer(default=None, allow_null=True)
     preset = NameField(max_length=64, allow_null=True, default=None)
     engine = EngineField()
     run_settings = RunSettingsField(default=dict)
@@ -253,4 +267,9 @@ def _refuse_clashes(value: Sequence[Any], members: Mapping[str, Any]) -> None:
 
 
 def _filled(serializer: serializers.Serializer[Any], values: Mapping[str, Any]) -> Document:
-    return {name: values.get(name, field.default) for name, field in serializer.fields.items()}
+    return {
+        name: values[name]
+        if name in values
+        else (field.default() if callable(field.default) else field.default)
+        for name, field in serializer.fields.items()
+    }

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 from models_app.models import DiscoveredModel, ModelKind
 from profiles_app.document import Document
-from profiles_app.engines import no_such_engine, steps, unknown_settings
+from profiles_app.engines import no_such_engine, nodes_without, steps, unknown_settings
 from profiles_app.errors import Problem, ProfileInvalidError
 from profiles_app.filepaths import misplaced_files
-from profiles_app.models import Classifier, Profile, SamplingPreset
+from profiles_app.models import Classifier, Profile
+from profiles_app.nodes import MAX_NAMED, launchable_on, may_run_on, placement_findings
+from profiles_app.preset_models import SamplingPreset
 from profiles_app.reading import line_of
 from profiles_app.resolution import memory_mib, settings_of_all
 from profiles_app.rows import as_document
@@ -77,6 +79,7 @@ def validate(profile: Profile) -> Validation:
         *check.tiers(),
         *check.two_stage(),
         *check.routing(),
+        *check.placement(),
         *check.engine(),
         *check.rest(),
     ]
@@ -108,7 +111,10 @@ class _Check:
             for member in document["enabled_models"]
         ]
         ids = [member["model_id"] for member in self.members]
-        self.models_here = DiscoveredModel.objects.in_bulk(ids, field_name="model_id")
+        models = DiscoveredModel.objects.select_related("root")
+        self.models_here = models.in_bulk(ids, field_name="model_id")
+        there = launchable_on(self.models_here.values())
+        self.nodes_of = {id_: there[model.pk] for id_, model in self.models_here.items()}
         self.missing = [model_id for model_id in ids if model_id not in self.models_here]
         self.mismatches: list[str] = []
         self.settings = settings_of_all(list(self.models_here.values()), profile)
@@ -129,7 +135,7 @@ class _Check:
                 if known is None:
                     known = list(DiscoveredModel.objects.values_list("model_id", flat=True))
                 yield True, path, _unknown(model_id, known)
-            elif not model.is_launchable:
+            elif not model.is_launchable and not self.nodes_of[model_id]:
                 why = model.problem or "its file has gone; `manage.py rescan` looks again"
                 yield True, path, f"{model_id} cannot run: {why}."
         yield from self._aliases()
@@ -211,17 +217,26 @@ class _Check:
             message = f"{model_id} is not enabled: while it does not run, nobody asks it."
             yield False, path, message
 
+    def placement(self) -> Iterator[_Found]:
+        """Hold the nodes that are named against those there are, and those with the files."""
+        yield from placement_findings(self.document["placement"], self.members, self.nodes_of)
+
     def engine(self) -> Iterator[_Found]:
         """Hold what is launched against the engine: it, or what is below, may have changed."""
         name = self.document["engine"]
         if why := no_such_engine(name):
             yield True, ("engine",), why
             return
+        lacking = nodes_without(name)
         found: dict[_Found, None] = {}  # what stands below the models is found with each
         for index, member in enumerate(self.members):
             settings = self.settings.get(member["model_id"], {})
             said = {key: each.value for key, each in settings.items() if each.origin != MAGI}
-            for place, sentence in (*unknown_settings(name, said), *misplaced_files(said)):
+            nodes = self._nodes_for(member)
+            if nodes and lacking.issuperset(nodes):
+                yield True, ("enabled_models", index), _without_engine(name, nodes)
+            unknown = unknown_settings(name, said, nodes=nodes)
+            for place, sentence in (*unknown, *misplaced_files(said)):
                 where = steps(place)
                 origin = settings[str(where[0])].origin
                 found[_unknown_setting(index, origin, where, sentence)] = None
@@ -239,6 +254,11 @@ class _Check:
                 f"The models need about {self.memory_mib:,} MiB, and the budget is {budget:,}."
             )
             yield True, ("memory", "budget_mib"), message
+
+    def _nodes_for(self, member: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the nodes that would run a member."""
+        there = self.nodes_of.get(member["model_id"], ())
+        return may_run_on(there, member.get("nodes", ()), self.document["placement"]["nodes"])
 
     def _served(self) -> list[tuple[str, str]]:
         """Return the enabled models that have a tier, and it."""
@@ -258,6 +278,11 @@ def _unknown_setting(index: int, origin: str, where: Path, sentence: str) -> _Fo
         return True, ("run_settings", *where), sentence
     path: Path = ("enabled_models", index) if origin == "model" else ("engine",)
     return True, path, f"{path_text(where)} of the {origin}'s run settings: {sentence}"
+
+
+def _without_engine(name: str, nodes: Sequence[str]) -> str:
+    there = ", ".join(nodes[:MAX_NAMED])
+    return f"None of the nodes that may run it has an engine '{name}': {there}."
 
 
 def _unknown(model_id: str, known: Sequence[str]) -> str:

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from models_app.terminal import make_console
 from profiles_app import modelpresets, presets
 from profiles_app.errors import PresetNotFoundError, ProfilesError
-from profiles_app.models import ModelPreset, SamplingPreset
+from profiles_app.preset_models import ModelPreset, SamplingPreset
 from profiles_app.presetfile import SAMPLING_FIELDS, write_preset_file
 
-PIPED_WIDTH = 200  # columns, where no terminal has one
 NO_MODELS = "No model presets. `manage.py presets import FILE` takes them over."
 OPTIONS: dict[str, dict[str, Any]] = {
     "max_tokens": {"type": int, "help": "Tokens of an answer, at most."},
@@ -73,9 +72,7 @@ class Command(BaseCommand):
                 command.add_argument("--json", action="store_true", help="For machines.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.console = Console(highlight=False)
-        if not self.console.is_terminal:
-            self.console.width = PIPED_WIDTH
+        self.console = make_console()
         self.as_json: bool = options.get("json", False)
         command = getattr(self, f"_{options['command']}")
         try:
