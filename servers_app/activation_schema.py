@@ -38,6 +38,10 @@ class ActivationSerializer(serializers.Serializer[Any]):
     restarted = serializers.ListField(
         child=serializers.CharField(), help_text="Those whose run settings differ."
     )
+    moved = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="Those that may not be on their node any more, and go to another one.",
+    )
     missing_models = serializers.ListField(child=serializers.CharField())
     failed = NotStartedSerializer(many=True)
     errors = serializers.ListField(  # type: ignore[assignment]
@@ -50,6 +54,9 @@ class PlannedServerSerializer(serializers.Serializer[Any]):
 
     model_id = serializers.CharField()
     replica = serializers.IntegerField(min_value=0, max_value=MAX_REPLICAS - 1)
+    node = serializers.CharField(
+        allow_blank=True, help_text="Where it is to be; empty where no node may have it."
+    )
     step = serializers.ChoiceField(Step.choices)
     why = serializers.CharField(allow_blank=True)
 
@@ -87,6 +94,7 @@ ACTIVATE: Final = extend_schema(
                 "started": ["qwen2_coder_p5_14p0b_q4km_powerful"],
                 "stopped": ["qwen3_4p0b_q4km_fast"],
                 "restarted": [],
+                "moved": [],
                 "missing_models": [],
                 "failed": [],
                 "errors": [],
@@ -117,6 +125,7 @@ PLAN: Final = extend_schema(
                     {
                         "model_id": "qwen3_4p0b_q4km_fast",
                         "replica": 0,
+                        "node": "local",
                         "step": "start",
                         "why": "",
                     }

@@ -11,6 +11,8 @@ from servers_app import (  # noqa: F401 - to register
     server_admin,
     usage_admin,
 )
+from servers_app.bench import admin as bench_admin  # noqa: F401 - to register
+from servers_app.comparing import admin as comparing_admin  # noqa: F401 - to register
 from servers_app.model_admin import EnablableModelAdmin
 from servers_app.profile_admin import ActivatableProfileAdmin
 

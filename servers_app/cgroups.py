@@ -1,7 +1,9 @@
-"""The memory limit that a container or a service has, as Linux' control groups say it.
+"""The limits that a container or a service has, as Linux' control groups say them.
 
-https://docs.kernel.org/admin-guide/cgroup-v2.html (memory.max, memory.current, memory.stat)
+https://docs.kernel.org/admin-guide/cgroup-v2.html (memory.max, memory.current, memory.stat,
+cpu.max)
 https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
+https://docs.kernel.org/scheduler/sched-bwc.html (cpu.cfs_quota_us)
 """
 
 from collections.abc import Iterator
@@ -45,7 +47,9 @@ def read_limit() -> Limit:
     does for the machine.
     """
     limits = [
-        limit for files, folder in _groups() if (limit := _limit_of(folder, files)) is not None
+        limit
+        for is_v2, folder in _groups("memory")
+        if (limit := _limit_of(folder, _V2 if is_v2 else _V1)) is not None
     ]
     return Limit(
         min((limit.total_bytes for limit in limits), default=UNLIMITED),
@@ -53,8 +57,14 @@ def read_limit() -> Limit:
     )
 
 
-def _groups() -> Iterator[tuple[_Files, Path]]:
-    """Yield the folders of our group and of those it is in."""
+def read_cpu_limit() -> float | None:
+    """Return how many processors' time this process's group may have; None: all of it."""
+    limits = [_cpus_of(folder, is_v2=is_v2) for is_v2, folder in _groups("cpu")]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _groups(controller: str) -> Iterator[tuple[bool, Path]]:
+    """Yield the folders of our group and of those it is in; whether they are of version 2."""
     try:
         lines = MEMBERSHIP.read_text().splitlines()
     except OSError:  # not Linux
@@ -62,17 +72,17 @@ def _groups() -> Iterator[tuple[_Files, Path]]:
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":
-            files, base = _V2, ROOT
-        elif "memory" in controllers.split(","):
-            files, base = _V1, ROOT / "memory"
+            is_v2, base = True, ROOT
+        elif controller in controllers.split(","):
+            is_v2, base = False, ROOT / controller
         else:
             continue
         # A container may see its own group as the root, and the path of the host.
         folder = base / path.lstrip("/")
         while folder != base and folder.is_relative_to(base):
-            yield files, folder
+            yield is_v2, folder
             folder = folder.parent
-        yield files, base
+        yield is_v2, base
 
 
 def _limit_of(folder: Path, files: _Files) -> Limit | None:
@@ -84,3 +94,15 @@ def _limit_of(folder: Path, files: _Files) -> Limit | None:
         return None
     cached = sum(int(stat.get(name, 0)) for name in files.file_lines)
     return Limit(total, max(0, total - usage + cached))
+
+
+def _cpus_of(folder: Path, *, is_v2: bool) -> float | None:
+    try:
+        if is_v2:
+            quota, period = map(int, (folder / "cpu.max").read_text().split())
+        else:
+            quota = int((folder / "cpu.cfs_quota_us").read_text())
+            period = int((folder / "cpu.cfs_period_us").read_text())
+    except (OSError, ValueError):  # no such group, or "max"
+        return None
+    return quota / period if quota > 0 and period > 0 else None

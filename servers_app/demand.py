@@ -10,13 +10,16 @@ from functools import partial
 from typing import Final
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.utils import timezone
 
-from models_app.errors import QueueUnavailableError
+from models_app.clock import now_after
+from models_app.errors import ModelsError, QueueUnavailableError
 from models_app.queue import enqueue
-from servers_app import tasks
-from servers_app.models import Server, ServerEvent, ServerState, Wanted
+from servers_app import services, tasks
+from servers_app.errors import ServersError
+from servers_app.models import Node, Server, ServerEvent, ServerState, Wanted
+from servers_app.nodes import silent
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +41,15 @@ def demand(server_id: int) -> bool:
     last_used_at < …`, the database decides: the stop that comes second finds a server
     in use, and the demand that comes second wants it running again.
 
+    One that is offered on a node that is silent is offered, and wanted, on another one from
+    now on, if one may have it.
+
     Returns:
         Whether it runs or is to be started. False when a person stopped it, when it is
         not there, and when it has failed and was asked for within ASKED_AGAIN_AFTER.
     """
     with transaction.atomic():
+        server_id = _where_it_can_start(server_id)
         node = _want_running(server_id)
         if node is not None:
             transaction.on_commit(partial(_queue_settle, server_id, node))
@@ -61,6 +68,22 @@ def look_at(server_id: int) -> None:
         _queue_settle(server_id, server.node)
 
 
+def _where_it_can_start(server_id: int) -> int:
+    """Return the server that a request has started: this one, or the one it is moved to."""
+    is_silent = Exists(Node.objects.filter(silent(), name=OuterRef("node")))
+    rows = Server.objects.select_for_update(of=("self",)).select_related("model__root")
+    # Nothing runs there, as far as is known: there is nothing that could run twice.
+    server = rows.filter(
+        is_silent, pk=server_id, wanted=Wanted.STOPPED, on_request=True
+    ).first()
+    if server is None:
+        return server_id
+    try:
+        return services.request_move(server, who=WHO, why=WHY).pk
+    except (ModelsError, ServersError):
+        return server_id  # no other node may have it: it waits for its own
+
+
 def _want_running(server_id: int) -> str | None:
     """Return the server's node if it is wanted running now, and None if it stays as it is."""
     now = timezone.now()
@@ -68,7 +91,10 @@ def _want_running(server_id: int) -> str | None:
     # First, because a write holds the row until the commit: what follows is not a guess.
     if not row.filter(_MAY_RUN).update(last_used_at=now):
         return None
-    asked = {"requested_at": now, "asked_by": WHO, "asked_why": WHY}
+    stopped_at = row.values_list("stopped_at", flat=True).first()
+    # Where the clock of its node is ahead of ours, that is after its end, too.
+    asked_at = max(now, now_after(stopped_at)) if stopped_at else now
+    asked = {"requested_at": asked_at, "asked_by": WHO, "asked_why": WHY}
     is_overdue = Q(requested_at__lt=now - ASKED_AGAIN_AFTER)
     if row.filter(wanted=Wanted.STOPPED).update(
         wanted=Wanted.RUNNING, failed_at=[], next_start_at=None, **asked

@@ -34,6 +34,7 @@ class Cause(StrEnum):
     LIBRARY = auto()
     ILLEGAL_INSTRUCTION = auto()  # built for another CPU
     CRASHED = auto()
+    NOT_LAUNCHED = auto()  # its keeper could not start it, or came to no answer
     SLOW = auto()  # it did not get ready in time
     WEDGED = auto()  # it was ready, and did not get on any more
     SILENT = auto()

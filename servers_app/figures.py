@@ -1,5 +1,8 @@
 """The figures of a server, as people read them."""
 
+import math
+from collections.abc import Sequence
+
 from django.utils import timezone
 
 from servers_app.models import RUNNING, Server, ServerEvent, ServerState
@@ -63,6 +66,16 @@ def milliseconds(ms: float | None) -> str:
     if ms >= 1000:
         return span(ms / 1000)
     return f"{ms:.1f} ms" if ms < 10 else f"{ms:.0f} ms"
+
+
+def percentile(values: Sequence[float], part: int) -> float:
+    """Return the smallest of `values` that `part` percent of them do not exceed.
+
+    >>> percentile([3, 1, 2, 4], 50), percentile([7], 95)
+    (2, 7)
+    """
+    ranked = sorted(values)
+    return ranked[math.ceil(len(ranked) * part / 100) - 1]
 
 
 def memory(server: Server) -> str:

@@ -194,6 +194,11 @@ def without_key(text: str, server: Server) -> str:
     return text.replace(server_key(server.pk), "[its key]")
 
 
+def error_line(server: Server) -> str:
+    """Return what its last error begins with, in one line; empty if it had none."""
+    return without_key(server.last_error.partition("\n")[0], server)
+
+
 def _names(server: Server) -> dict[str, Any]:
     return {
         "model_id": server.model.model_id,

@@ -52,6 +52,10 @@ PR_SET_CHILD_SUBREAPER: Final = 36
 CGROUP_MEMBERSHIP: Final = "/proc/self/cgroup"
 CGROUP_ROOT: Final = "/sys/fs/cgroup"
 
+# How long exit.json may be. So much of the disk is taken before the server runs: when it ends,
+# the disk may be full, by its own log perhaps.
+RESERVED_BYTES: Final = 1024
+
 RSS_UNIT_BYTES: Final = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
 
 
@@ -61,7 +65,7 @@ class LaunchError(Exception):
     64  the command line is wrong
     71  the system has no process to spare
     73  RUN_DIR cannot be used
-    74  process.json cannot be written
+    74  process.json, or room for exit.json, cannot be written
     75  RUN_DIR has a keeper already, or a server whose keeper was killed
     126 COMMAND cannot be run
     127 COMMAND does not exist
@@ -209,12 +213,15 @@ def _start(directory: int, command: list[str]) -> int:
         msg = f"cannot run {command[0]}: {os.strerror(number)}"
         raise LaunchError(NOT_FOUND if number == errno.ENOENT else CANNOT_RUN, msg)
     record = {"keeper_pid": keeper_pid, "pid": pid, "started_at": started_at}
+    name = EXIT_RECORD
     try:
-        _write(directory, PROCESS_RECORD, record)
+        _reserve(directory, name)
+        name = PROCESS_RECORD
+        _write(directory, name, record)
     except OSError as error:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        msg = f"cannot write {PROCESS_RECORD}: {error.strerror}"
+        msg = f"cannot write {name}: {error.strerror}"
         raise LaunchError(os.EX_IOERR, msg) from error
     return pid
 
@@ -312,14 +319,31 @@ def _fork() -> int:
 
 
 def _write(directory: int, name: str, record: Mapping[str, float]) -> None:
-    """Write `record` so that a reader finds all of it, or the file that was there."""
+    """Write `record` so that a reader finds all of it, or the file that was there.
+
+    What `_reserve` has taken of the disk is written over, and takes no more.
+    """
     temporary = f"{name}.tmp"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    with os.fdopen(os.open(temporary, flags, 0o644, dir_fd=directory), "w") as file:
-        json.dump(record, file)
+    text = json.dumps(record).encode().ljust(RESERVED_BYTES)
+    flags = os.O_WRONLY | os.O_CREAT
+    with os.fdopen(os.open(temporary, flags, 0o644, dir_fd=directory), "wb") as file:
+        file.write(text)
+        file.truncate()  # to where it ends now
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _reserve(directory: int, name: str) -> None:
+    """Take as much of the disk as `_write` will need for `name`."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    file = os.open(f"{name}.tmp", flags, 0o644, dir_fd=directory)
+    try:
+        # Not zeros, of which some file systems keep nothing.
+        os.write(file, os.urandom(RESERVED_BYTES))
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _tell(told: int, status: int) -> None:

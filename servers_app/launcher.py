@@ -17,6 +17,7 @@ from servers_app import logs
 from servers_app.engine.asking import scrubbed_environment
 from servers_app.engine.binary import Engine
 from servers_app.errors import LaunchError
+from servers_app.keeper import CANNOT_RUN, NOT_FOUND
 from servers_app.keys import server_key
 from servers_app.processes import identify
 
@@ -62,13 +63,14 @@ def launch(server_id: int, engine: Engine, argv: list[str]) -> bool:
         so that two launches at once, or one after a crash, never make two servers.
 
     Raises:
-        LaunchError: the program could not be run.
+        LaunchError: the program could not be run, or its keeper came to no answer; then
+            it may run all the same, and who launches it again meets it.
     """
     folder = server_dir(server_id)
     config = folder / "config"
-    config.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [sys.executable, "-I", "-S", str(KEEPER), str(folder), "--", *argv]
     try:
+        config.mkdir(mode=0o700, parents=True, exist_ok=True)
         with logs.opened_for_launch(server_id, argv) as log:
             done = subprocess.run(
                 command,
@@ -86,8 +88,9 @@ def launch(server_id: int, engine: Engine, argv: list[str]) -> bool:
     if done.returncode == ALREADY_KEPT:
         return False
     if done.returncode != 0:
-        msg = f"{argv[0]} was not started: {logs.since_last_launch(server_id)}"
-        raise LaunchError(msg)
+        said = logs.since_last_launch(server_id) or "its keeper was killed."
+        msg = f"{argv[0]} was not started: {said}"
+        raise LaunchError(msg, is_permanent=done.returncode in {CANNOT_RUN, NOT_FOUND})
     return True
 
 

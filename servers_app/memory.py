@@ -24,9 +24,11 @@ from models_app.rows import CTX_SIZE
 from profiles_app.models import Profile
 from profiles_app.resolution import memory_mib, projector_path, settings_of_all
 from profiles_app.runsettings import MAX_INT, Setting
-from servers_app import processes
+from servers_app import launcher, processes
 from servers_app.admission import Decision, Gpu, Machine, Need, Running, decide
-from servers_app.hardware import read_gpus, read_memory, vram_bytes_by_pid
+from servers_app.bench.promises import promises
+from servers_app.errors import LaunchError
+from servers_app.hardware import own_memory, read_gpus, read_memory, vram_bytes_by_pid
 from servers_app.models import RUNNING, EngineBuild, MemoryMeasurement, Server, ServerState
 
 MIB: Final = 2**20
@@ -147,7 +149,7 @@ def _shape(model: DiscoveredModel, settings: Mapping[str, Setting]) -> str:
 
 def _free_vram_mib(build: str, node: str) -> int | None:
     """Return what is free on all GPUs together; None where the engine has none to use."""
-    gpus, _ = read_gpus()
+    gpus = own_memory(read_gpus()[0])
     engines = EngineBuild.objects.filter(node=node, version=build) if gpus and build else ()
     if not gpus or (engines and not any(engine.devices for engine in engines)):
         return None
@@ -181,7 +183,7 @@ def _vram_share(
 def machine() -> Machine:
     """Return what this machine, or its container, has and has free."""
     memory = read_memory()
-    gpus, _ = read_gpus()
+    gpus = own_memory(read_gpus()[0])
     return Machine(
         total_mib=memory.total_bytes // MIB,
         available_mib=memory.available_bytes // MIB,
@@ -219,13 +221,42 @@ def measure(pid: int, keeper_pid: int | None) -> Usage:
 def running_on(node: str) -> list[Running]:
     """Return the servers that have memory on `node`, which is this machine.
 
-    Whether one is busy is not known here: `admit` asks.
+    Those of measurements are among them, which have no row and never give way. Whether one
+    is busy is not known here: `admit` asks.
     """
     servers = list(Server.objects.filter(node=node, state__in=RUNNING).select_related("model"))
     profile = Profile.objects.filter(is_active=True).first()
     settings = settings_of_all([server.model for server in servers], profile)
     now = timezone.now()
-    return [_running(server, settings[server.model.model_id], now) for server in servers]
+    of_rows = [_running(server, settings[server.model.model_id], now) for server in servers]
+    return of_rows + _measured()
+
+
+def _measured() -> list[Running]:
+    """Return the servers of measurements."""
+    return [
+        Running(
+            server_id=number,
+            name=promised.name,
+            counted_mib=promised.ram_mib,
+            counted_vram_mib=promised.vram_mib,
+            resident_mib=usage.resident_mib,
+            anonymous_mib=usage.anonymous_mib,
+            vram_mib=usage.vram_mib,
+            ready_seconds=0.0,
+            may_be_evicted=False,
+        )
+        for number, promised in promises().items()
+        for usage in (_usage_of_number(number),)
+    ]
+
+
+def _usage_of_number(number: int) -> Usage:
+    try:
+        kept = launcher.read_kept(number)
+    except LaunchError:
+        return Usage()  # it is being launched
+    return measure(kept.pid, kept.keeper_pid) if kept.is_running else Usage()
 
 
 def _running(server: Server, settings: Mapping[str, Setting], now: datetime) -> Running:

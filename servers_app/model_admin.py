@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import PermissionDenied
 from django.db.models import (
     Case,
@@ -29,14 +30,18 @@ from profiles_app.errors import ProfilesError
 from profiles_app.models import ProfileMember
 from profiles_app.services import active_profile
 from servers_app import services
+from servers_app.bench.model_card import of_model
+from servers_app.copy_admin import copy_context, copy_view
 from servers_app.errors import ServersError
 from servers_app.figures import memory, uptime
-from servers_app.following import WHEN_BACK, without_key
+from servers_app.following import WHEN_BACK, error_line
+from servers_app.lookup import require_node
 from servers_app.model_page import memberships, memory_table, usage
 from servers_app.models import Server, ServerState, Wanted
 from servers_app.registry import MOST_ALIVE
-from servers_app.server_admin import state_badge
-from servers_app.server_asks import WHY, ask_each, buttons
+from servers_app.server_admin import all_buttons, state_badge
+from servers_app.server_asks import WHY, ask_each, confirm
+from servers_app.server_move import choices_for
 
 ENABLE = "profiles_app.change_profile"
 RUN = "servers_app.change_server"
@@ -216,14 +221,24 @@ class EnablableModelAdmin(DiscoveredModelAdmin):
             self._start(request, model)
 
     @admin.action(description="Drain and stop their servers", permissions=["run"])
-    def stop_selected(self, request: HttpRequest, queryset: QuerySet[DiscoveredModel]) -> None:
+    def stop_selected(
+        self, request: HttpRequest, queryset: QuerySet[DiscoveredModel]
+    ) -> HttpResponse | None:
+        """Ask whether it is meant, as the servers' own list does; then do it."""
         models = self.selected(request, queryset)
-        servers = Server.objects.select_related("model__root").filter(
-            model__in=models, wanted=Wanted.RUNNING
+        servers = list(
+            Server.objects.select_related("model__root").filter(
+                model__in=models, wanted=Wanted.RUNNING
+            )
         )
         if models and not servers:
             self.message_user(request, "Nothing to stop: none of them is to run.")
-        ask_each(request, servers, "stop")
+        if not servers or "confirmed" in request.POST:
+            ask_each(request, servers, "stop")
+            return None
+        sent = [("action", "stop_selected")]
+        sent += [(ACTION_CHECKBOX_NAME, str(model.pk)) for model in models]
+        return confirm(request, servers, "stop", sent=sent, back=request.get_full_path())
 
     def _set_enabled(
         self, request: HttpRequest, models: list[DiscoveredModel], *, is_enabled: bool
@@ -240,16 +255,18 @@ class EnablableModelAdmin(DiscoveredModelAdmin):
             text = f"{word} in {profile}: {named(models)}."
             self.message_user(request, text, messages.SUCCESS)
 
-    def _start(self, request: HttpRequest, model: DiscoveredModel) -> None:
+    def _start(self, request: HttpRequest, model: DiscoveredModel, node: str = "") -> None:
         who = request.user.get_username()
         try:
-            services.request_start(model, who=who, why=WHY)
+            on = require_node(node) if node else ""
+            services.request_start(model, node=on, who=who, why=WHY)
         except QueueUnavailableError as error:
             self.message_user(request, f"{error} {WHEN_BACK}", messages.WARNING)
         except (ServersError, ModelsError) as error:
             self.message_user(request, f"Not done: {error}", messages.ERROR)
         else:
-            self.message_user(request, f"Starting {model}.", messages.SUCCESS)
+            where = f" on {node}" if node else ""
+            self.message_user(request, f"Starting {model}{where}.", messages.SUCCESS)
 
     # -- a model's page
 
@@ -259,37 +276,42 @@ class EnablableModelAdmin(DiscoveredModelAdmin):
             self.admin_site.admin_view(self.start_view),
             name="models_app_discoveredmodel_start",
         )
-        return [start, *super().get_urls()]
+        copy = path(
+            "<int:pk>/copy/",
+            self.admin_site.admin_view(copy_view),
+            name="models_app_discoveredmodel_copy",
+        )
+        return [start, copy, *super().get_urls()]
 
     def start_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.has_run_permission(request):
             raise PermissionDenied
-        self._start(
-            request, get_object_or_404(DiscoveredModel.objects.select_related("root"), pk=pk)
-        )
+        model = get_object_or_404(DiscoveredModel.objects.select_related("root"), pk=pk)
+        self._start(request, model, request.POST.get("node", ""))
         page = reverse("admin:models_app_discoveredmodel_change", args=[pk])
         return HttpResponseRedirect(page)
 
     def page_context(self, model: DiscoveredModel) -> dict[str, Any]:
         servers = Server.objects.filter(model=model).select_related("model")
+        nodes = choices_for(model)
         return {
             **super().page_context(model),
+            **copy_context(model),
             "memory": memory_table(model),
             "memberships": memberships(model),
             "usage": usage(model),
+            "start_nodes": nodes,
+            "benchmarks": of_model(model),
             "servers": [
                 {
                     "server": server,
                     "badge": state_badge(server),
                     "uptime": uptime(server),
                     "memory": memory(server),
-                    "note": server.note
-                    or without_key(server.last_error.partition("\n")[0], server),
-                    "buttons": buttons(
-                        server, reverse("admin:servers_app_server_ask", args=[server.pk])
-                    ),
+                    "note": server.note or error_line(server),
+                    "buttons": all_buttons(server, may_move=len(nodes) > 1),
                 }
                 for server in servers
             ],

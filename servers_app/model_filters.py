@@ -6,12 +6,14 @@ from typing import Any, Final
 from django.db.models import Case, Exists, F, IntegerField, OuterRef, Q, QuerySet, Value, When
 from rest_framework import serializers
 
+from models_app.copies import has_files_on
 from models_app.models import DiscoveredModel, ModelKind, Tier
 from models_app.query_params import Choice, Text, TrueOrFalse, WholeNumber
 from models_app.rules import EFFECTIVE_TIER
 from profiles_app.models import ProfileMember
 
 MAX_TEXT_CHARS: Final = 200
+MAX_NODE_CHARS: Final = 100
 MAX_PAGE_SIZE: Final = 1000
 DEFAULT_PAGE_SIZE: Final = 100
 
@@ -44,6 +46,9 @@ class ModelQuerySerializer(serializers.Serializer[Any]):
     family = Text(MAX_TEXT_CHARS, required=False, help_text="Upper and lower case are one.")
     enabled = TrueOrFalse(required=False, help_text="In the active profile.")
     missing = TrueOrFalse(required=False, help_text="Not seen by the last scan.")
+    node = Text(
+        MAX_NODE_CHARS, required=False, help_text="That has the files: its home, or a copy."
+    )
     q = Text(
         MAX_TEXT_CHARS,
         required=False,
@@ -80,6 +85,8 @@ def chosen_models(query: Mapping[str, Any]) -> QuerySet[DiscoveredModel]:
     )
     if family := query.get("family"):
         models = models.filter(family__iexact=family)
+    if node := query.get("node"):
+        models = models.filter(has_files_on(node))
     for word in query.get("q", "").split():
         matches = Q()
         for name in _SEARCHED:

@@ -1,13 +1,10 @@
 """What servers add to the page of a model: what it takes, whether that fits, and its use."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 from django.conf import settings as django_settings
-from django.db.models import Sum
-from django.utils import timezone
 
 from models_app.charts import Chart, Series
 from models_app.models import DiscoveredModel, ModelKind
@@ -16,11 +13,11 @@ from profiles_app.models import Profile, ProfileMember
 from profiles_app.resolution import memory_mib, settings_of
 from profiles_app.services import active_profile
 from servers_app.admission import Evict, Fits, Gpu, Machine, Need, Running, Wait, decide
+from servers_app.figures import milliseconds
 from servers_app.memory import MIB, machine, running_on
 from servers_app.models import MemoryMeasurement, Node, Server
 from servers_app.planning import node_of
-from servers_app.request_models import UsageMinute
-from servers_app.requests import SUMMED_DAYS, usage_by_day
+from servers_app.usage import Sums, days_of_model
 
 FIRST_CONTEXT: Final = 2048  # tokens; each row has twice those of the row before
 MAX_ROWS: Final = 12
@@ -56,7 +53,7 @@ class MemoryTable:
     measured: list[MemoryMeasurement]
 
 
-class _Room(NamedTuple):
+class Room(NamedTuple):
     """What one more server would find on a node."""
 
     machine: Machine
@@ -64,10 +61,10 @@ class _Room(NamedTuple):
     budget_mib: int | None
     eviction: str
 
-    def verdict(self, model: DiscoveredModel, total_mib: int) -> Verdict:
+    def verdict(self, name: str, total_mib: int) -> Verdict:
         free_vram = sum(gpu.free_mib for gpu in self.machine.gpus)
         vram = min(total_mib, free_vram)  # as `n_gpu_layers: auto` has it
-        need = Need(model.display_name, ram_mib=total_mib - vram, vram_mib=vram)
+        need = Need(name, ram_mib=total_mib - vram, vram_mib=vram)
         decision = decide(
             need,
             self.machine,
@@ -136,7 +133,7 @@ def contexts(trained: int | None) -> list[int]:
 
 
 def _cell(
-    model: DiscoveredModel, context: int, cache: str, projector: int, room: _Room | None
+    model: DiscoveredModel, context: int, cache: str, projector: int, room: Room | None
 ) -> MemoryCell:
     estimate = estimate_row(
         model,
@@ -146,22 +143,33 @@ def _cell(
         cache_type_v=cache,
     )
     total = -(-estimate.total_bytes // MIB)
-    verdict = room.verdict(model, total) if room else None
+    verdict = room.verdict(model.display_name, total) if room else None
     return MemoryCell(f"{total:,}", f"{-(-estimate.kv_cache_bytes // MIB):,}", verdict)
 
 
-def _room(model: DiscoveredModel, node: str, profile: Profile | None) -> _Room | None:
+def _room(model: DiscoveredModel, node: str, profile: Profile | None) -> Room | None:
     """Return what there is on the model's node without its own servers; None if unknown."""
+    own = set(Server.objects.filter(model=model).values_list("pk", flat=True))
+    return room_on(node, profile, without=own)
+
+
+def room_on(
+    node: str, profile: Profile | None, *, without: Collection[int] = ()
+) -> Room | None:
+    """Return what one more server would find on a node; None if its worker is away.
+
+    Args:
+        without: keys of servers that are not counted.
+    """
     budget = profile.memory_budget_mib if profile else None
     eviction = profile.eviction if profile else ""
     if node == django_settings.MAGI_NODE:
-        own = set(Server.objects.filter(model=model).values_list("pk", flat=True))
-        others = [server for server in running_on(node) if server.server_id not in own]
-        return _Room(machine(), others, budget, eviction)
+        others = [server for server in running_on(node) if server.server_id not in without]
+        return Room(machine(), others, budget, eviction)
     row = Node.objects.filter(name=node).first()
     if row is None or not row.hardware.get("total_bytes"):
         return None
-    return _Room(_machine(row.hardware), (), budget, eviction)
+    return Room(_machine(row.hardware), (), budget, eviction)
 
 
 def _machine(hardware: Mapping[str, Any]) -> Machine:
@@ -171,7 +179,11 @@ def _machine(hardware: Mapping[str, Any]) -> Machine:
         total_mib=hardware["total_bytes"] // MIB,
         available_mib=hardware.get("available_bytes", 0) // MIB,
         reserve_mib=django_settings.MAGI_MEMORY_RESERVE_MIB,
-        gpus=tuple(Gpu(gpu["total_bytes"] // MIB, gpu["free_bytes"] // MIB) for gpu in gpus),
+        gpus=tuple(
+            Gpu(gpu["total_bytes"] // MIB, gpu["free_bytes"] // MIB)
+            for gpu in gpus
+            if not gpu.get("shares_memory")
+        ),
     )
 
 
@@ -205,47 +217,43 @@ class ModelUsage:
 
 
 def usage(model: DiscoveredModel) -> ModelUsage:
-    """Return how a model was used in the last two weeks; two queries."""
-    minutes = UsageMinute.objects.filter(model_id=model.model_id)
-    by_day = {timezone.localtime(day["day"]).date(): day for day in usage_by_day(minutes)}
-    today = timezone.localdate()
-    days = [today - timedelta(days=ago) for ago in reversed(range(SUMMED_DAYS))]
-    labels = [f"{day:%d %b}" for day in days]
-
-    def values(name: str) -> list[float]:
-        return [float(by_day[day][name]) if day in by_day else 0.0 for day in days]  # type: ignore[literal-required]
-
-    requests, failures = values("requests"), values("failures")
-    answered = [all_ - bad for all_, bad in zip(requests, failures, strict=True)]
-    sent, written = values("prompt_tokens"), values("completion_tokens")
+    """Return how a model was used of late; the figures are those of the page on usage."""
+    by_day = days_of_model(model.model_id)
+    labels = [f"{stretch.start:%d %b}" for stretch, _ in by_day]
+    days = [sums for _, sums in by_day]
+    total = sum(days, Sums())
+    lately = f"in {len(days)} days"
     return ModelUsage(
         Chart(
             "Requests",
             labels,
-            [Series("Answered", answered), Series("Failed", failures)],
+            [
+                Series("Answered", [day.requests - day.failures for day in days]),
+                Series("Failed", [day.failures for day in days]),
+            ],
             kind="bars",
-            summary=f"{sum(requests):,.0f} in {SUMMED_DAYS} days",
+            summary=f"{total.requests:,} {lately}",
         ),
         Chart(
             "Tokens",
             labels,
-            [Series("Prompt", sent), Series("Completion", written)],
+            [
+                Series("Prompt", [day.prompt_tokens for day in days]),
+                Series("Completion", [day.completion_tokens for day in days]),
+            ],
             kind="bars",
-            summary=f"{sum(sent) + sum(written):,.0f} in {SUMMED_DAYS} days",
+            summary=f"{total.prompt_tokens + total.completion_tokens:,} {lately}",
         ),
-        list(_figures(minutes.filter(minute__date__gte=days[0]))),
-        is_empty=not any(requests),
+        list(_figures(total)),
+        is_empty=not total.requests,
     )
 
 
-def _figures(minutes: Any) -> Iterator[tuple[str, str]]:
+def _figures(total: Sums) -> Iterator[tuple[str, str]]:
     """Yield the means of what was measured as it answered."""
-    names = ("requests", "answered", "completion_tokens", "first_byte_ms", "total_ms")
-    sums = minutes.aggregate(**{f"all_{name}": Sum(name) for name in names})
-    count, answered, tokens, first_ms, total_ms = (sums[f"all_{name}"] or 0 for name in names)
-    if answered:
-        yield "First byte, mean", f"{first_ms / answered:,.0f} ms"
-    if count:
-        yield "Whole answer, mean", f"{total_ms / count / 1000:,.1f} s"
-    if tokens and total_ms > first_ms:
-        yield "Tokens per second", f"{tokens / (total_ms - first_ms) * 1000:,.1f}"
+    if total.mean_first_byte_ms is not None:
+        yield "First byte, mean", milliseconds(total.mean_first_byte_ms)
+    if total.mean_total_ms is not None:
+        yield "Whole answer, mean", milliseconds(total.mean_total_ms)
+    if total.tokens_per_s:
+        yield "Tokens per second", f"{total.tokens_per_s:,.1f}"

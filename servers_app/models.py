@@ -1,14 +1,19 @@
 """llama-server processes: what is wanted of each, what is, and what happened."""
 
 from datetime import timedelta
+from typing import ClassVar
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import ExpressionWrapper, F, Q
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from models_app.models import DiscoveredModel
 from servers_app.apikey_models import ApiKey  # noqa: F401 - for Django
-from servers_app.request_models import RequestRecord, UsageMinute  # noqa: F401 - for Django
+from servers_app.benchmark_models import Benchmark  # noqa: F401 - for Django
+from servers_app.comparison_models import Comparison  # noqa: F401 - for Django
+from servers_app.manager_models import CurrentModel  # noqa: F401 - for Django
+from servers_app.request_models import RequestRecord, UsageDay, UsageMinute  # noqa: F401
 
 SILENCE = timedelta(seconds=20)  # a node says every five that it is there
 
@@ -108,6 +113,11 @@ class Server(models.Model):
     last_error = models.TextField(blank=True)
     log_tail = models.TextField(blank=True, help_text="The last lines before it ended.")
     note = models.CharField(max_length=300, blank=True, help_text="What it waits for.")
+    unreachable_since = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When its silent node was last heard of: its state is of then.",
+    )
 
     memory_mib = models.PositiveIntegerField(
         null=True, blank=True, help_text="MiB that were counted for it at its launch."
@@ -141,6 +151,12 @@ class Server(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} on {self.node}"
+
+    @property
+    def host(self) -> str:
+        """Where its process was launched to listen; empty where nobody knows."""
+        argv: list[str] = self.argv
+        return argv[argv.index("--host") + 1] if "--host" in argv[:-1] else ""
 
     @property
     def is_restart_due(self) -> bool:
@@ -183,8 +199,43 @@ class ServerEvent(models.Model):
         return f"{self.from_state} to {self.to_state}" if self.to_state else self.why
 
 
+class ServerEventDay(models.Model):
+    """The sums of those events of a day that are not kept any more."""
+
+    day = models.DateField()
+    model_id = models.CharField("model", max_length=200)
+    node = models.CharField(max_length=100)
+    to_state = models.CharField(max_length=10, blank=True, help_text="That it became.")
+    events = models.PositiveBigIntegerField(default=0)
+    seconds = models.FloatField(default=0, help_text="In the states that it left, added up.")
+
+    class Meta:
+        ordering = ["-day", "model_id", "node", "to_state"]
+        verbose_name = "day of server events"
+        verbose_name_plural = "days of server events"
+        default_permissions = ["view"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["day", "model_id", "node", "to_state"], name="servereventday_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_id} on {self.node}, {self.day}"
+
+
+class NodeManager(models.Manager["Node"]):
+    """Nodes, each with how long it has been silent by the database's clock."""
+
+    def get_queryset(self) -> models.QuerySet["Node"]:
+        silence = ExpressionWrapper(Now() - F("heartbeat_at"), models.DurationField())
+        return super().get_queryset().annotate(read_silence=silence)
+
+
 class Node(models.Model):
     """A machine with a worker that starts servers."""
+
+    objects: ClassVar[NodeManager] = NodeManager()
 
     name = models.CharField(max_length=100, unique=True)
     address = models.CharField(
@@ -197,6 +248,18 @@ class Node(models.Model):
     hardware = models.JSONField(
         default=dict, blank=True, help_text="Cores, memory and devices, as nodes.py has it."
     )
+    facts = models.JSONField(
+        default=dict,
+        db_default={},
+        blank=True,
+        help_text="What its worker is: version, ports, engines, tasks, as nodes.py has it.",
+    )
+    is_cordoned = models.BooleanField(
+        "cordoned",
+        default=False,
+        db_default=False,
+        help_text="No server is placed on it; those there stay.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -206,9 +269,20 @@ class Node(models.Model):
         return self.name
 
     @property
+    def silence(self) -> timedelta | None:
+        """How long ago its worker said that it is there; None if it never has.
+
+        By the database's clock, as of when the row was read: those of the machines may differ.
+        """
+        if self.heartbeat_at is None:
+            return None
+        read: timedelta | None = self.__dict__.get("read_silence")
+        return timezone.now() - self.heartbeat_at if read is None else read
+
+    @property
     def is_alive(self) -> bool:
-        """Whether its worker has said so lately."""
-        return self.heartbeat_at is not None and timezone.now() - self.heartbeat_at < SILENCE
+        """Whether its worker has said so lately; one of the future is of before a jump."""
+        return self.silence is not None and abs(self.silence) < SILENCE
 
 
 class EngineBuild(models.Model):

@@ -7,9 +7,9 @@ from profiles_app.models import Profile
 from profiles_app.resolution import memory_mib, settings_of_all
 from profiles_app.validation import Validation, validate
 from servers_app.figures import loaded_percent
-from servers_app.following import exit_text
+from servers_app.following import exit_text, without_key
 from servers_app.models import Node, Server, ServerState
-from servers_app.planning import Plan, Step, Wish, make_plan, node_of
+from servers_app.planning import Plan, Step, Wish, make_plan
 
 MIB = 2**20
 
@@ -17,6 +17,7 @@ MIB = 2**20
 _BADGES = {
     Step.REFUSED: ("cannot run", "failed"),
     Step.STOP: ("stops", "failed"),
+    Step.MOVE: ("moves", "starting"),
     Step.RESTART: ("restarts", "starting"),
     Step.START: ("starts", "ready"),
     Step.ON_REQUEST: ("starts on request", "tag"),
@@ -26,6 +27,7 @@ _ORDER = list(_BADGES)
 _COUNTED = {
     Step.REFUSED: "cannot run",
     Step.STOP: "stop",
+    Step.MOVE: "move",
     Step.RESTART: "restart",
     Step.START: "start",
     Step.ON_REQUEST: "start on request",
@@ -37,6 +39,7 @@ _WHY = {
     Step.ON_REQUEST: "The profile starts servers when a request names the model.",
     Step.STAY: "It runs with these settings already.",
 }
+_DISTURBING = (Step.STOP, Step.MOVE, Step.RESTART)
 _AT_AN_END = (ServerState.READY, ServerState.FAILED)
 
 
@@ -94,14 +97,12 @@ class PlanPage:
     @property
     def disturbs(self) -> bool:
         """Whether servers that run now would be stopped, for good or for a moment."""
-        return any(line.wish.step in (Step.STOP, Step.RESTART) for line in self.servers)
+        return any(line.wish.step in _DISTURBING for line in self.servers)
 
     @property
     def changes(self) -> bool:
         """Whether an activation would do anything to a server."""
-        return any(
-            line.wish.step in (Step.START, Step.STOP, Step.RESTART) for line in self.servers
-        )
+        return any(line.wish.step in (Step.START, *_DISTURBING) for line in self.servers)
 
     @property
     def is_over_budget(self) -> bool:
@@ -119,7 +120,7 @@ def plan_page(profile: Profile) -> PlanPage:
     plan = make_plan(profile)
     servers = sorted(_lines(profile, plan), key=lambda line: _ORDER.index(line.wish.step))
     steps = [line.wish.step for line in servers]
-    budget, of = _budget(profile, {line.node for line in servers})
+    budget, of = _budget(profile, {line.wish.node for line in servers})
     return PlanPage(
         plan=plan,
         servers=servers,
@@ -142,23 +143,33 @@ def _lines(profile: Profile, plan: Plan) -> Iterator[PlannedServer]:
             badge=badge,
             looks=looks,
             why=_why(wish),
-            node=server.node if server else node_of(wish.model),
+            node=_node(wish),
             memory_mib=memory_mib(wish.model, settings[wish.model.model_id]),
             loaded_percent=loaded_percent(server) if server else None,
             trouble=_trouble(server),
         )
 
 
+def _node(wish: Wish) -> str:
+    if wish.step == Step.MOVE and wish.server is not None:
+        return f"{wish.server.node} → {wish.node}"
+    return wish.node or "none"
+
+
 def _why(wish: Wish) -> str:
     if wish.step == Step.RESTART:
         return f"Its settings differ: {wish.why}."
+    if wish.step == Step.MOVE:
+        return f"It goes {wish.why}."
+    if wish.why and wish.step in (Step.START, Step.ON_REQUEST):
+        return f"{_WHY[wish.step]} No node has room for it: {wish.why}."
     return wish.why or _WHY.get(wish.step, "")
 
 
 def _trouble(server: Server | None) -> str:
     if server is None or server.state != ServerState.FAILED:
         return ""
-    return server.last_error or exit_text(server)
+    return without_key(server.last_error, server) or exit_text(server)
 
 
 def _budget(profile: Profile, nodes: Iterable[str]) -> tuple[int | None, str]:

@@ -36,6 +36,18 @@ def boot_id() -> str:
         return str(int(psutil.boot_time()))
 
 
+@cache
+def pid_namespace() -> int:
+    """Return which pids this process sees, as its container has them; 0 if the system has one.
+
+    https://man7.org/linux/man-pages/man7/pid_namespaces.7.html
+    """
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return 0
+
+
 def identify(pid: int) -> ProcessIdentity | None:
     """Return who has `pid` now, or None when nobody has it."""
     try:

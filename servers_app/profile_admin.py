@@ -93,7 +93,8 @@ class ActivatableProfileAdmin(ProfileAdmin):
             request,
             f"Activated {profile}: {len(activation.started)} servers wanted, "
             f"{len(activation.restarted)} of them restarting, "
-            f"{len(activation.stopped)} stopping.",
+            + (f"{len(activation.moved)} moving, " if activation.moved else "")
+            + f"{len(activation.stopped)} stopping.",
         )
         for model_id, reason in activation.refused:
             self.message_user(request, f"Not started: {model_id}: {reason}", messages.WARNING)

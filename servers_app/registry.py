@@ -2,12 +2,15 @@
 
 from typing import Any
 
-from django.db.models import Max, QuerySet
+from django.conf import settings
+from django.db.models import F, Max, QuerySet
 
+from models_app.copies import nodes_with
 from models_app.lookup import get_model, unknown
 from models_app.models import DiscoveredModel, ScanRoot
 from models_app.rules import current_rules
 from models_app.serializers import models_as_json
+from models_app.version_schema import versions_as_json
 from profiles_app.models import ProfileMember
 from servers_app.models import Server, ServerState
 from servers_app.ports import port_range
@@ -44,15 +47,23 @@ def registry_as_json(models: QuerySet[DiscoveredModel] | None = None) -> dict[st
 
 
 def list_as_json(models: QuerySet[DiscoveredModel]) -> list[dict[str, Any]]:
-    """Return each as MODEL of the contract; three queries, however many there are."""
+    """Return each as MODEL of the contract; four queries, however many there are."""
     enabled = set(
         ProfileMember.objects.filter(profile__is_active=True).values_list("model_id", flat=True)
     )
     states = _states()
-    shown = models_as_json(models)
+    shown = models_as_json(models, also={"key": F("pk"), "home": F("root__node")})
+    nodes = nodes_with(
+        {
+            model["key"]: "" if model["is_missing"] else model["home"] or settings.MAGI_NODE
+            for model in shown
+        }
+    )
     for model in shown:
+        del model["home"]
         model["enabled"] = model["model_id"] in enabled
         model["state"] = states.get(model["model_id"], ServerState.STOPPED.value)
+        model["nodes"] = nodes[model.pop("key")]
     return shown
 
 
@@ -78,6 +89,7 @@ def model_as_json(model_id: str) -> dict[str, Any]:
         "discovered_at": model.discovered_at,
         "updated_at": model.updated_at,
         "servers": list(servers.values("node", "replica", "state", "port")),
+        "versions": versions_as_json(model),
     }
 
 

@@ -5,9 +5,11 @@ from typing import Any, Final
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 
+from models_app import version_schema
 from models_app.api_schema import answer, errors
 from models_app.models import DiscoveredModel, Tier
 from models_app.serializers import ModelSerializer
+from models_app.version_schema import VersionSerializer
 from servers_app.model_filters import ModelQuerySerializer, RegistryQuerySerializer
 from servers_app.models import Server, ServerState
 
@@ -30,9 +32,14 @@ class RegisteredModelSerializer(ModelSerializer):
         read_only=True,
         help_text="Of its server; of several, of the one that comes nearest to ready.",
     )
+    nodes = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="Those that have its files, its home first.",
+    )
 
     class Meta(ModelSerializer.Meta):
-        fields = (*ModelSerializer.Meta.fields, "enabled", "state")
+        fields = (*ModelSerializer.Meta.fields, "enabled", "state", "nodes")
         read_only_fields = fields
 
 
@@ -48,10 +55,15 @@ class PlaceSerializer(serializers.ModelSerializer[Server]):
 class FullModelSerializer(RegisteredModelSerializer):
     """A model with all that is known of it."""
 
-    node = serializers.CharField(read_only=True, allow_null=True)
+    node = serializers.CharField(
+        read_only=True, allow_null=True, help_text="Its home: that of `file_path`."
+    )
     scan_root = serializers.CharField(read_only=True, allow_null=True)
     metadata = serializers.DictField(read_only=True, help_text="From the file's header.")
     servers = PlaceSerializer(many=True, read_only=True)
+    versions = VersionSerializer(
+        many=True, read_only=True, help_text="What its files have been, the newest first."
+    )
 
     class Meta(RegisteredModelSerializer.Meta):
         model = DiscoveredModel
@@ -66,6 +78,7 @@ class FullModelSerializer(RegisteredModelSerializer):
             "discovered_at",
             "updated_at",
             "servers",
+            "versions",
         )
         read_only_fields = fields
 
@@ -130,6 +143,7 @@ _MODEL: Final[dict[str, Any]] = {
     "port": 8080,
     "enabled": True,
     "state": "ready",
+    "nodes": ["local"],
 }
 _FULL: Final = {
     **_MODEL,
@@ -142,6 +156,7 @@ _FULL: Final = {
     "discovered_at": "2026-11-21T20:30:00Z",
     "updated_at": "2026-11-21T20:30:00Z",
     "servers": [{"node": "local", "replica": 0, "state": "ready", "port": 8080}],
+    "versions": [version_schema.EXAMPLE],
 }
 _NOT_FOUND: Final = "Model not found: qwen4. Available: qwen3_4p0b_q4km_fast."
 

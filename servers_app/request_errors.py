@@ -52,6 +52,10 @@ BY_CODE: Final[Mapping[str, Explained]] = {
         "The servers of its model were stopped, or had failed.",
         "Start the server; its page says why it stopped.",
     ),
+    "model_unreachable": Explained(
+        "Nothing had been heard of the nodes of its servers for a while.",
+        "System, Nodes says since when. Start the model on a node that is there.",
+    ),
     "circuit_open": Explained(
         "The servers of its model had failed too often just before.",
         "They are tried again by themselves. Their pages say what was wrong.",

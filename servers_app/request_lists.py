@@ -16,7 +16,7 @@ from models_app.models import Tier
 from servers_app.apikey_models import ApiKey
 from servers_app.models import Server
 from servers_app.node_admin import ShownAdmin
-from servers_app.request_models import RequestOutcome
+from servers_app.request_models import FAILURES, RequestOutcome
 
 M = TypeVar("M", bound=Model)
 
@@ -25,7 +25,7 @@ PATHS: Final = (
     "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses",
     "/v1/messages", "/v1/rerank", "/api/query",
 )  # fmt: skip
-ERRORS: Final = (RequestOutcome.FAILED, RequestOutcome.BROKEN, RequestOutcome.REFUSED)
+ERRORS: Final = (*FAILURES, RequestOutcome.REFUSED)
 SINCE: Final = {
     "15m": ("15 min", timedelta(minutes=15)),
     "1h": ("Hour", timedelta(hours=1)),

@@ -2,6 +2,7 @@
 
 from django.db import models
 from django.db.models import Q
+from django.utils import timezone
 
 from models_app.models import Tier
 
@@ -14,6 +15,10 @@ class RequestOutcome(models.TextChoices):
     FAILED = "failed", "Failed"
     BROKEN = "broken", "Broken off"
     CLIENT_GONE = "client_gone", "Client left"
+
+
+# Of which no server gave an answer, or not all of it.
+FAILURES = (RequestOutcome.FAILED, RequestOutcome.BROKEN)
 
 
 class RequestRecord(models.Model):
@@ -86,10 +91,9 @@ class RequestRecord(models.Model):
         return self.request_id
 
 
-class UsageMinute(models.Model):
-    """The sums of a minute's requests to one model, of one tier, by one key."""
+class UsageSums(models.Model):
+    """What some requests to one model, of one tier, by one key, come to."""
 
-    minute = models.DateTimeField(help_text="In which they came.")
     model_id = models.CharField("model", max_length=200, blank=True)
     key = models.CharField(
         max_length=100, blank=True, help_text="The first characters of a key, or who asked."
@@ -109,6 +113,15 @@ class UsageMinute(models.Model):
     total_ms = models.FloatField(default=0, help_text="Of all requests, added up.")
 
     class Meta:
+        abstract = True
+
+
+class UsageMinute(UsageSums):
+    """The sums of a minute's requests to one model, of one tier, by one key."""
+
+    minute = models.DateTimeField(help_text="In which they came.")
+
+    class Meta:
         verbose_name = "minute of usage"
         verbose_name_plural = "usage"
         ordering = ["-minute", "model_id", "key", "tier"]
@@ -119,4 +132,25 @@ class UsageMinute(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.model_id or 'no model'} at {self.minute:%Y-%m-%d %H:%M}"
+        at = timezone.localtime(self.minute)
+        return f"{self.model_id or 'no model'} at {at:%Y-%m-%d %H:%M}"
+
+
+class UsageDay(UsageSums):
+    """The sums of those minutes of a day that are not kept one by one any more."""
+
+    day = models.DateField(help_text="In UTC, in which they came.")
+
+    class Meta:
+        verbose_name = "day of usage"
+        verbose_name_plural = "days of usage"
+        default_permissions = ["view"]
+        ordering = ["-day", "model_id", "key", "tier"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["day", "model_id", "key", "tier"], name="usageday_unique"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model_id or 'no model'} on {self.day}"

@@ -8,11 +8,12 @@ from django.urls import reverse
 
 from models_app.lookup import find_model
 from models_app.models import Tier
-from profiles_app.models import TierRule
+from profiles_app.models import Profile
 from servers_app.complexity.scores import MAX_SCORE, Score
 from servers_app.complexity.scoring import explain
 from servers_app.figures import milliseconds
-from servers_app.gateway.routes import AUTO, DEFAULT_RULES, TWO_STAGE
+from servers_app.gateway.routes import AUTO, TWO_STAGE, tier_for
+from servers_app.gateway.table import tier_rules
 from servers_app.models import Server
 from servers_app.request_errors import Explained, explained
 from servers_app.request_models import RequestRecord
@@ -141,10 +142,8 @@ def _by_score(record: RequestRecord, score: float) -> str:
 
 def _tier_for(score: float) -> str:
     """Return the tier that the active profile has for a score; it may have been another."""
-    rules = TierRule.objects.filter(profile__is_active=True).order_by("position", "pk")
-    limits = [(rule.name, rule.max_score) for rule in rules or DEFAULT_RULES]
-    fits = (name for name, limit in limits if limit is None or score <= limit)
-    return next(fits, limits[-1][0])
+    active = Profile.objects.filter(is_active=True).first()
+    return tier_for(score, tier_rules(active) if active else ())
 
 
 def _factors(record: RequestRecord) -> list[Factor]:

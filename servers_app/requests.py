@@ -2,35 +2,22 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Final, TypedDict, cast
+from typing import Final, TypedDict
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Count, Q, QuerySet, Sum
-from django.db.models.functions import TruncDay
-from django.utils import timezone
 
 from models_app import audit
 from models_app.audit import Change
 from models_app.audit_models import Action
+from models_app.clock import believed_now
 from models_app.models import Tier
-from servers_app.request_models import RequestOutcome, RequestRecord, UsageMinute
+from models_app.retention import delete
+from servers_app.figures import percentile
+from servers_app.request_models import FAILURES, RequestOutcome, RequestRecord
 
-CHUNK: Final = 1000  # rows that one transaction deletes: others write meanwhile
-SUMMED_DAYS: Final = 14
-SUMMED: Final = (
-    "requests", "failures", "prompt_tokens", "cached_tokens", "completion_tokens",
-)  # fmt: skip
 TIMED: Final = 1000  # of the newest requests, whose times are looked at
-
-
-class DayOfUsage(TypedDict):
-    day: datetime
-    requests: int
-    failures: int
-    prompt_tokens: int
-    cached_tokens: int
-    completion_tokens: int
 
 
 Quantiles = tuple[float, float]  # half of them, and 95 of 100, took no longer
@@ -69,41 +56,42 @@ def labelled_examples() -> Iterator[tuple[str, Tier]]:
         yield prompt, Tier(label)
 
 
-def prune() -> int:
-    """Delete the records that are older than MAGI_REQUEST_LOG_DAYS.
+def old_records(now: datetime) -> QuerySet[RequestRecord]:
+    """Return those that are older than MAGI_REQUEST_LOG_DAYS, and that nobody has labelled."""
+    oldest = now - timedelta(days=settings.MAGI_REQUEST_LOG_DAYS)
+    return RequestRecord.objects.filter(at__lt=oldest, label="").order_by("at")
 
-    Those that somebody has labelled stay.
+
+def count_due(now: datetime) -> int:
+    """Return how many `prune` would delete."""
+    old = old_records(now).count()
+    if not settings.MAGI_REQUEST_LOG_ROWS:
+        return old
+    rows = RequestRecord.objects.count()
+    unlabelled = RequestRecord.objects.filter(label="").count()
+    return max(old, min(unlabelled, rows - settings.MAGI_REQUEST_LOG_ROWS))
+
+
+def prune(now: datetime | None = None) -> int:
+    """Delete the records that are old, and the oldest beyond MAGI_REQUEST_LOG_ROWS.
+
+    Those that somebody has labelled stay, and count.
 
     Returns:
         How many there were.
     """
-    oldest = timezone.now() - timedelta(days=settings.MAGI_REQUEST_LOG_DAYS)
-    old = RequestRecord.objects.filter(at__lt=oldest, label="").order_by("at")
-    count = 0
-    while chunk := list(old.values_list("pk", flat=True)[:CHUNK]):
-        RequestRecord.objects.filter(pk__in=chunk, label="").delete()
-        count += len(chunk)
-    return count
-
-
-def usage_by_day(minutes: QuerySet[UsageMinute]) -> list[DayOfUsage]:
-    """Add `minutes` of the last SUMMED_DAYS up by day of MAGI_TIME_ZONE, the newest first."""
-    today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
-    days = (
-        minutes.filter(minute__gte=today - timedelta(days=SUMMED_DAYS - 1))
-        .order_by()
-        .annotate(day=TruncDay("minute"))
-        .values("day")
-        .annotate(**{name: Sum(name) for name in SUMMED})
-        .order_by("-day")
-    )
-    return cast("list[DayOfUsage]", list(days))
+    count = delete(old_records(now or believed_now()))
+    if not settings.MAGI_REQUEST_LOG_ROWS:
+        return count
+    beyond = RequestRecord.objects.count() - settings.MAGI_REQUEST_LOG_ROWS
+    oldest = RequestRecord.objects.filter(label="").order_by("at")
+    return count + (delete(oldest, most=beyond) if beyond > 0 else 0)
 
 
 def sums_of(records: QuerySet[RequestRecord], *, limit: int) -> RequestSums:
     """Add up the newest `limit` of `records`, in two queries."""
     newest = records.order_by("-at", "-pk")
-    failed = Q(outcome__in=[RequestOutcome.FAILED, RequestOutcome.BROKEN])
+    failed = Q(outcome__in=FAILURES)
     sums = newest.values("pk", "outcome", "prompt_tokens", "completion_tokens")[
         :limit
     ].aggregate(
@@ -126,8 +114,4 @@ def sums_of(records: QuerySet[RequestRecord], *, limit: int) -> RequestSums:
 
 
 def _quantiles(values: list[float]) -> Quantiles | None:
-    if not values:
-        return None
-    ranked = sorted(values)
-    last = len(ranked) - 1
-    return ranked[round(last * 0.5)], ranked[round(last * 0.95)]
+    return (percentile(values, 50), percentile(values, 95)) if values else None

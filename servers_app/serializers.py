@@ -16,6 +16,9 @@ class ServerSerializer(serializers.ModelSerializer[Server]):
     display_name = serializers.CharField(source="model.display_name", read_only=True)
     is_ready = serializers.SerializerMethodField()
     is_running = serializers.SerializerMethodField()
+    is_reachable = serializers.SerializerMethodField(
+        help_text="Whether its node is heard of; otherwise its state is of `unreachable_since`."
+    )
     uptime_seconds = serializers.SerializerMethodField()
     last_error = serializers.SerializerMethodField()
 
@@ -30,6 +33,8 @@ class ServerSerializer(serializers.ModelSerializer[Server]):
             "pid",
             "is_ready",
             "is_running",
+            "is_reachable",
+            "unreachable_since",
             "uptime_seconds",
             "wanted",
             "state",
@@ -45,10 +50,13 @@ class ServerSerializer(serializers.ModelSerializer[Server]):
         read_only_fields = fields
 
     def get_is_ready(self, server: Server) -> bool:
-        return server.state == ServerState.READY
+        return server.state == ServerState.READY and server.unreachable_since is None
 
     def get_is_running(self, server: Server) -> bool:
         return is_running(server)
+
+    def get_is_reachable(self, server: Server) -> bool:
+        return server.unreachable_since is None
 
     def get_uptime_seconds(self, server: Server) -> int:
         return uptime_s(server) or 0

@@ -5,19 +5,19 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from models_app.copy_models import ModelCopy
 from models_app.page_before import page_before
 from servers_app.event_admin import shown_events
 from servers_app.figures import loaded_percent, title_of, uptime
-from servers_app.following import without_key
+from servers_app.following import error_line
 from servers_app.models import RUNNING, Server
 from servers_app.process_load import load_of
 from servers_app.server_asks import (
@@ -25,14 +25,21 @@ from servers_app.server_asks import (
     GRAVE,
     ask_each,
     buttons,
-    confirmation,
+    confirm,
     cut_by,
 )
 from servers_app.server_log import LOG_LINES, log_file, shown_log
-from servers_app.server_page import cards_of, cpu_text, slots_text, trouble_of, wanted_text
+from servers_app.server_move import move_view
+from servers_app.server_page import (
+    cards_of,
+    cpu_text,
+    moment,
+    slots_text,
+    trouble_of,
+    wanted_text,
+)
 
 SHOWN_EVENTS = 30
-CONFIRM = "admin/servers_app/server/confirm.html"
 
 
 @admin.register(Server)
@@ -76,7 +83,11 @@ class ServerAdmin(admin.ModelAdmin[Server]):
     @admin.display(description="Ask for")
     def buttons(self, obj: Server) -> SafeString:
         """Buttons of the list's own form: POST, with its CSRF token."""
-        return buttons(obj, reverse("admin:servers_app_server_ask", args=[obj.pk]))
+        return all_buttons(obj, may_move=getattr(obj, "has_copies", False))
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Server]:
+        copies = ModelCopy.objects.filter(model=OuterRef("model"), problem="")
+        return super().get_queryset(request).annotate(has_copies=Exists(copies))
 
     @admin.display(description="Slots busy")
     def slots_shown(self, obj: Server) -> str:
@@ -101,7 +112,7 @@ class ServerAdmin(admin.ModelAdmin[Server]):
 
     @admin.display(description="Note or last error")
     def note_shown(self, obj: Server) -> str:
-        return obj.note or without_key(obj.last_error.partition("\n")[0], obj)
+        return obj.note or error_line(obj)
 
     def get_list_display(self, request: HttpRequest) -> Any:
         if self.has_change_permission(request):
@@ -125,14 +136,13 @@ class ServerAdmin(admin.ModelAdmin[Server]):
         server = self.get_object(request, object_id)
         if server is None:
             return super().change_view(request, object_id, form_url, extra_context)
-        ask_url = reverse("admin:servers_app_server_ask", args=[server.pk])
         events = reverse("admin:servers_app_serverevent_changelist")
         context = {
             "title": title_of(server),
             "subtitle": None,
             "badge": state_badge(server),
             "trouble": trouble_of(server),
-            "buttons": buttons(server, ask_url),
+            "buttons": all_buttons(server, may_move=getattr(server, "has_copies", False)),
             "cards": cards_of(server),
             "command": [shlex.quote(part) for part in server.argv],
             "log": shown_log(server),
@@ -186,7 +196,7 @@ class ServerAdmin(admin.ModelAdmin[Server]):
             return None
         sent = [("action", request.POST["action"])]
         sent += [("_selected_action", str(server.pk)) for server in servers]
-        return self._confirm(request, servers, ask, sent=sent, back=request.get_full_path())
+        return confirm(request, servers, ask, sent=sent, back=request.get_full_path())
 
     def get_urls(self) -> list[URLPattern]:
         ours = [
@@ -195,7 +205,11 @@ class ServerAdmin(admin.ModelAdmin[Server]):
                 self.admin_site.admin_view(view),
                 name=f"servers_app_server_{name}",
             )
-            for name, view in (("ask", self.ask_view), ("log", self.log_view))
+            for name, view in (
+                ("ask", self.ask_view),
+                ("log", self.log_view),
+                ("move", self.move_view),
+            )
         ]
         return [*ours, *super().get_urls()]
 
@@ -213,28 +227,14 @@ class ServerAdmin(admin.ModelAdmin[Server]):
             self.message_user(request, f"Ask for one of: {names}.", messages.ERROR)
         elif cut_by(ask, [server]) and "confirmed" not in request.POST:
             sent = [("ask", ask), ("next", back)]
-            return self._confirm(request, [server], ask, sent=sent, back=back)
+            return confirm(request, [server], ask, sent=sent, back=back)
         else:
             ask_each(request, [server], ask)
         return HttpResponseRedirect(back)
 
-    def _confirm(
-        self,
-        request: HttpRequest,
-        servers: list[Server],
-        ask: str,
-        *,
-        sent: list[tuple[str, str]],
-        back: str,
-    ) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            **confirmation(ask, servers),
-            "opts": self.opts,
-            "sent": sent,
-            "back": back,
-        }
-        return TemplateResponse(request, CONFIRM, context)
+    def move_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Send a server to another node."""
+        return move_view(self, request, pk)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -248,6 +248,13 @@ def state_badge(server: Server) -> SafeString:
     badge = format_html(
         '<span class="magi-badge magi-{}">{}</span>', server.state, server.get_state_display()
     )
+    if server.unreachable_since is not None:
+        return format_html(
+            '{} <span class="magi-badge magi-failed" title="{}">unreachable since {}</span>',
+            badge,
+            "Its node has not been heard of since: its state is of then.",
+            moment(server.unreachable_since),
+        )
     percent = loaded_percent(server)
     if percent is None:
         return badge
@@ -256,6 +263,13 @@ def state_badge(server: Server) -> SafeString:
         "{} %</progress>"
     )
     return format_html(bar, badge, percent, percent)
+
+
+def all_buttons(server: Server, *, may_move: bool) -> SafeString:
+    """Return the buttons for a server; with the one to another node, if it may go there."""
+    name = "admin:servers_app_server_"
+    move_url = reverse(f"{name}move", args=[server.pk]) if may_move else ""
+    return buttons(server, reverse(f"{name}ask", args=[server.pk]), move_url=move_url)
 
 
 def _two_lines(first: str, second: str) -> SafeString:

@@ -1,17 +1,16 @@
 """The calls that show servers, start, stop and restart them."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from django.urls import reverse
-from rest_framework import status
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from models_app.api import wait_seconds
+from models_app.download_api import valid_body
 from models_app.errors import NoWorkerError
 from models_app.models import DiscoveredModel
 from models_app.queue import require_worker, without_worker
@@ -19,12 +18,26 @@ from profiles_app.api import author_of
 from profiles_app.models import MAX_REPLICAS
 from profiles_app.services import require_active_profile
 from servers_app import following, server_schema, services
-from servers_app.figures import span
 from servers_app.following import Outcome
-from servers_app.lookup import find_model, find_server, never_started, unknown
+from servers_app.lookup import (
+    find_model,
+    find_server,
+    never_started,
+    require_node,
+    unknown,
+)
 from servers_app.models import RUNNING, Server, ServerState, Wanted
-from servers_app.planning import node_of
+from servers_app.planning import Step, make_plan, node_of
 from servers_app.serializers import ServerDetailSerializer, ServerSerializer
+from servers_app.server_answers import (
+    accepted,
+    all_answer,
+    named_server,
+    overruled,
+    rows_after,
+    when_started,
+)
+from servers_app.wanting import node_for
 
 WHY = "by the API"
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
@@ -65,11 +78,18 @@ class StartView(APIView):
     @server_schema.START
     def post(self, request: Request, model_id: str) -> Response:
         wait, replica, model = wait_seconds(request), _replica(request), _model(model_id)
-        require_worker(node_of(model))
-        before = find_server(model, replica)
+        named = _node(request)
+        node = named or node_for(model, replica)
+        if not named:
+            require_worker(node)
+        before = find_server(model, replica, node)
         ran_already = before is not None and following.start_outcome(before) == Outcome.DONE
-        server = services.request_start(model, replica=replica, who=author_of(request), why=WHY)
-        return _when_started(server, wait, ran_already=ran_already)
+        who = author_of(request)
+        # Where it is placed is decided there: of two who ask at once, by one for both.
+        server = services.request_start(model, replica=replica, node=named, who=who, why=WHY)
+        if named:  # there and nowhere else: it is written down, and waits for that node
+            require_worker(node)
+        return when_started(server, wait, ran_already=ran_already and server == before)
 
 
 class RestartView(APIView):
@@ -80,13 +100,36 @@ class RestartView(APIView):
     @server_schema.RESTART
     def post(self, request: Request, model_id: str) -> Response:
         wait, replica, model = wait_seconds(request), _replica(request), _model(model_id)
-        require_worker(node_of(model))
-        server, who = find_server(model, replica), author_of(request)
+        node, who = _node(request), author_of(request)
+        server = find_server(model, replica, node)
+        require_worker(node or (server.node if server else node_for(model, replica)))
         if server is None:
-            server = services.request_start(model, replica=replica, who=who, why=WHY)
+            asked: dict[str, Any] = {"replica": replica, "node": node, "who": who, "why": WHY}
+            server = services.request_start(model, **asked)
         else:
             services.request_restart(server, who=who, why=WHY)
-        return _when_started(server, wait, ran_already=False)
+        return when_started(server, wait, ran_already=False)
+
+
+class MoveView(APIView):
+    """Have a server stopped where it is and started on another node; wait until it is ready."""
+
+    permission = "servers_app.change_server"
+
+    @server_schema.MOVE
+    def post(self, request: Request, model_id: str) -> Response:
+        wait, model, node = wait_seconds(request), _model(model_id), _node(request)
+        asked = valid_body(server_schema.MoveSerializer, request.data, '{"to": "NAME"}')
+        replica, to = asked["replica"], asked["to"]
+        server = find_server(model, replica, node)
+        if server is None:
+            raise NotFound(never_started(model, replica, node))
+        server.model = model
+        moved = services.request_move(
+            server, to=require_node(to) if to else "", who=author_of(request), why=WHY
+        )
+        require_worker(moved.node)  # it is written down all the same
+        return when_started(moved, wait, ran_already=False)
 
 
 class StopView(APIView):
@@ -100,23 +143,23 @@ class StopView(APIView):
     @server_schema.STOP
     def post(self, request: Request, model_id: str) -> Response:
         wait, at_once = wait_seconds(request), _at_once(request)
-        replica, model = _replica(request), _model(model_id)
-        server = find_server(model, replica)
+        replica, model, node = _replica(request), _model(model_id), _node(request)
+        server = find_server(model, replica, node)
         if server is None:
             answer = following.stop_answer(Server(model=model), was_running=False)
-            return Response({**answer, "replica": replica, "node": node_of(model)})
+            return Response({**answer, "replica": replica, "node": node or node_of(model)})
         was_running = server.state in RUNNING
         if was_running:
             require_worker(server.node)
         services.request_stop(server, who=author_of(request), why=WHY, at_once=at_once)
-        (server,) = _rows([server.pk], following.stop_outcome, wait)
+        (server,) = rows_after([server.pk], following.stop_outcome, wait)
         match following.stop_outcome(server):
             case Outcome.DONE:
                 return Response(following.stop_answer(server, was_running=was_running))
             case Outcome.OVERRULED:
-                return _overruled(server)
+                return overruled(server)
             case _:
-                return _accepted(server)
+                return accepted(server)
 
 
 class StartAllView(APIView):
@@ -139,7 +182,7 @@ class StartAllView(APIView):
         asked = [server.pk for server in activation.started if server.node not in away]
         servers = following.wait_for(asked, following.start_outcome, seconds=wait)
         seconds = time.monotonic() - began
-        return _all_answer(
+        return all_answer(
             ("Started", "started"),
             servers,
             following.start_outcome,
@@ -168,7 +211,7 @@ class StopAllView(APIView):
         there = {server.pk for server in servers if server.node not in away}
         stopped = following.wait_for(there, following.stop_outcome, seconds=wait)
         seconds = time.monotonic() - began
-        return _all_answer(
+        return all_answer(
             ("Stopped", "stopped"),
             stopped,
             following.stop_outcome,
@@ -178,100 +221,6 @@ class StopAllView(APIView):
                 "shutdown_time_seconds": round(seconds, 2),
             },
         )
-
-
-# -- answers
-
-
-def _when_started(server: Server, wait: float, *, ran_already: bool) -> Response:
-    (server,) = _rows([server.pk], following.start_outcome, wait)
-    match following.start_outcome(server):
-        case Outcome.DONE:
-            return Response(following.start_answer(server, ran_already=ran_already))
-        case Outcome.FAILED:
-            detail = following.failure_text(server)
-            return Response({"detail": detail}, status=status.HTTP_502_BAD_GATEWAY)
-        case Outcome.OVERRULED:
-            return _overruled(server)
-        case _:
-            return _accepted(server)
-
-
-def _rows(
-    server_ids: Collection[int], outcome_of: Callable[[Server], Outcome], wait: float
-) -> list[Server]:
-    servers = following.wait_for(server_ids, outcome_of, seconds=wait)
-    if not servers:
-        msg = "The server was removed meanwhile, with its model."
-        raise NotFound(msg)
-    return servers
-
-
-def _overruled(server: Server) -> Response:
-    detail = following.overruled_text(server)
-    return Response({"detail": detail}, status=status.HTTP_409_CONFLICT)
-
-
-def _accepted(server: Server) -> Response:
-    """Answer 202: what is to be followed is the server itself, no task."""
-    url = reverse("server", args=[server.model.model_id])
-    body = {
-        "message": following.pending_text(server),
-        "task_id": None,
-        "status_url": f"{url}?replica={server.replica}" if server.replica else url,
-        **ServerSerializer(server).data,
-    }
-    return Response(body, status=status.HTTP_202_ACCEPTED)
-
-
-def _all_answer(
-    words: tuple[str, str],
-    servers: Sequence[Server],
-    outcome_of: Callable[[Server], Outcome],
-    *,
-    failed: list[dict[str, Any]],
-    seconds: dict[str, float],
-) -> Response:
-    """Answer for many: 202 if some are on their way still, else 200, failures named.
-
-    Args:
-        failed: those that were not waited for, `servers` being the others.
-    """
-    verb, key = words
-    of: dict[Outcome, list[Server]] = {outcome: [] for outcome in Outcome}
-    for server in servers:
-        of[outcome_of(server)].append(server)
-    done, total = of[Outcome.DONE], len(servers) + len(failed)
-    body: dict[str, Any] = {
-        "message": f"{verb} {len(done)} of {total} after {span(max(seconds.values()))}.",
-        key: len(done),
-        "total": total,
-        **seconds,
-        "models": [
-            # One that has stopped gives its port back a moment later.
-            _named(server, port=server.port if server.state in RUNNING else None)
-            for server in done
-        ],
-        "failed": [
-            *failed,
-            *(_named(s, detail=following.failure_text(s)) for s in of[Outcome.FAILED]),
-            *(_named(s, detail=following.overruled_text(s)) for s in of[Outcome.OVERRULED]),
-        ],
-    }
-    if not of[Outcome.PENDING]:
-        return Response(body)
-    body["message"] += " " + " ".join(map(following.pending_text, of[Outcome.PENDING]))
-    body |= {"task_id": None, "status_url": reverse("servers")}
-    return Response(body, status=status.HTTP_202_ACCEPTED)
-
-
-def _named(server: Server, **more: object) -> dict[str, Any]:
-    return {
-        "model_id": server.model.model_id,
-        "display_name": server.model.display_name,
-        "replica": server.replica,
-        **more,
-    }
 
 
 # -- which, and who would do it
@@ -285,17 +234,17 @@ def _model(model_id: str) -> DiscoveredModel:
 
 
 def _model_and_server(request: Request, model_id: str) -> tuple[DiscoveredModel, Server]:
-    replica, model = _replica(request), _model(model_id)
-    server = find_server(model, replica)
+    replica, model, node = _replica(request), _model(model_id), _node(request)
+    server = find_server(model, replica, node)
     if server is None:
-        raise NotFound(never_started(model, replica))
+        raise NotFound(never_started(model, replica, node))
     return model, server
 
 
 def _nodes_of_active_profile() -> set[str]:
-    members = require_active_profile().members.values_list("model_id", flat=True)
-    models = DiscoveredModel.objects.select_related("root").filter(model_id__in=members)
-    return {node_of(model) for model in models}
+    """Return the nodes that would have the servers of the active profile."""
+    wishes = make_plan(require_active_profile()).wishes
+    return {wish.node for wish in wishes if wish.step != Step.STOP and wish.node}
 
 
 def _away(nodes: Collection[str]) -> dict[str, NoWorkerError]:
@@ -316,7 +265,7 @@ def _not_reached(
 ) -> list[dict[str, Any]]:
     unreached = {server.pk: server for server in servers if server.node in away}
     return [
-        _named(server, detail=f"{away[server.node]} It is done when one is there.")
+        named_server(server, detail=f"{away[server.node]} It is done when one is there.")
         for server in unreached.values()
     ]
 
@@ -330,6 +279,16 @@ def _replica(request: Request) -> int:
         return int(raw)
     detail = f"replica={raw} is not a number from 0 to {MAX_REPLICAS - 1}."
     raise ValidationError({"detail": detail})
+
+
+def _node(request: Request) -> str:
+    """Return the node that is asked for; empty for none.
+
+    Raises:
+        UnknownNodeError: there is none of that name.
+    """
+    name = request.query_params.get("node", "")
+    return require_node(name) if name else ""
 
 
 def _flag(request: Request, name: str) -> bool:

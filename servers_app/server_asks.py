@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.http import HttpRequest
+from django.template.response import TemplateResponse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
@@ -19,6 +20,7 @@ from servers_app.gateway.current import in_flight_of
 from servers_app.models import RUNNING, Server, ServerState, Wanted
 
 WHY: Final = "in the admin"
+CONFIRM: Final = "admin/servers_app/server/confirm.html"
 
 
 class Ask(NamedTuple):
@@ -31,7 +33,9 @@ class Ask(NamedTuple):
 
 
 def _start(server: Server, who: str) -> None:
-    services.request_start(server.model, replica=server.replica, who=who, why=WHY)
+    services.request_start(
+        server.model, replica=server.replica, node=server.node, who=who, why=WHY
+    )
 
 
 def _restart(server: Server, who: str) -> None:
@@ -69,6 +73,7 @@ ASKS: Final = {
 }
 MAIN: Final = "start"
 GRAVE: Final = "stop-at-once"
+MOVE: Final = '{} <a class="magi-ask" id="move-{}" href="{}">{}</a>'
 BUTTON: Final = (
     '<button class="magi-ask{}" id="ask-{}-{}" name="ask" value="{}" title="{}" '
     'formmethod="post" formaction="{}">{}</button>'
@@ -85,13 +90,22 @@ def asks_of(server: Server) -> list[str]:
     return ["start", *runs]
 
 
-def buttons(server: Server, url: str) -> SafeString:
+def buttons(server: Server, url: str, *, move_url: str = "") -> SafeString:
     """Return the buttons for a server, of whichever form they are in: POST, with its token.
 
     Each has an id, so that a page that is looked at again never makes one into another
     under somebody's finger.
+
+    Args:
+        move_url: of the page on which it is sent to another node, where there is one.
     """
-    return format_html_join(" ", BUTTON, (_button(ask, server, url) for ask in asks_of(server)))
+    asked = format_html_join(
+        " ", BUTTON, (_button(ask, server, url) for ask in asks_of(server))
+    )
+    if not move_url:
+        return asked
+    label = "Move to…" if server.wanted == Wanted.RUNNING else "Start on…"
+    return format_html(MOVE, asked, server.pk, move_url, label)
 
 
 def _button(ask: str, server: Server, url: str) -> tuple[object, ...]:
@@ -115,8 +129,31 @@ def cut_by(ask: str, servers: Iterable[Server]) -> int:
     return sum(in_flight_of(server.pk) or 0 for server in servers)
 
 
-def confirmation(ask: str, servers: Sequence[Server]) -> dict[str, Any]:
-    """Return what a page says that asks before it is done."""
+def confirm(
+    request: HttpRequest,
+    servers: Sequence[Server],
+    ask: str,
+    *,
+    sent: list[tuple[str, str]],
+    back: str,
+) -> TemplateResponse:
+    """Ask before it is done: what was sent comes again, with `confirmed`.
+
+    Args:
+        sent: the fields of the form that asked for it.
+        back: the page that one goes to who leaves all as it is.
+    """
+    context = {
+        **admin.site.each_context(request),
+        **_confirmation(ask, servers),
+        "opts": Server._meta,
+        "sent": sent,
+        "back": back,
+    }
+    return TemplateResponse(request, CONFIRM, context)
+
+
+def _confirmation(ask: str, servers: Sequence[Server]) -> dict[str, Any]:
     rows = [
         {
             "title": title_of(server),

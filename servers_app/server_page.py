@@ -11,7 +11,7 @@ from servers_app.following import exit_text, next_text, without_key
 from servers_app.gateway.current import breaker_of, in_flight_of
 from servers_app.models import RUNNING, Server, ServerState, Wanted
 from servers_app.process_load import Load, load_of
-from servers_app.request_models import RequestOutcome, RequestRecord
+from servers_app.request_models import FAILURES, RequestRecord
 
 HOUR: Final = timedelta(hours=1)
 UNTOLD: Final = frozenset({"shape", "progress", "modalities"})  # kept for MAGI itself
@@ -22,7 +22,6 @@ FACTS: Final = {
     "build_info": "Build, as it says",
     "model_alias": "Model, as it says",
 }
-FAILURES: Final = (RequestOutcome.FAILED, RequestOutcome.BROKEN)
 
 
 class Fact(NamedTuple):
@@ -54,6 +53,12 @@ def cards_of(server: Server) -> list[Card]:
 
 def trouble_of(server: Server) -> list[str]:
     """Return what is wrong with a server and what comes next, if anything is wrong."""
+    if server.unreachable_since is not None:
+        since = moment(server.unreachable_since)
+        return [
+            f"Node {server.node} has not been heard of since {since}.",
+            "What is shown is of then. The servers there may run on; nothing is sent to them.",
+        ]
     if server.state == ServerState.FAILED:
         error = without_key(server.last_error, server) or "It left no reason."
         return [error, *filter(None, (exit_text(server), next_text(server)))]
@@ -113,6 +118,7 @@ def _is(server: Server) -> list[Fact]:
     failed = server.state == ServerState.FAILED
     return [
         Fact("In this state since", moment(server.state_since)),
+        Fact("Unreachable since", moment(server.unreachable_since)),
         Fact("Waits for", server.note),
         Fact("Up for", uptime(server)),
         Fact("Slots busy / all", slots_text(server)),

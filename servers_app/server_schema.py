@@ -7,7 +7,9 @@ from rest_framework import serializers
 
 from models_app.api_schema import WAIT, AcceptedSerializer, answer, errors
 from models_app.errors import NoWorkerError
+from profiles_app.fields import WholeNumberField
 from profiles_app.models import MAX_REPLICAS
+from profiles_app.serializers import StrictSerializer
 from servers_app.serializers import ServerDetailSerializer, ServerSerializer
 
 TAGS: Final = ["Servers"]
@@ -34,6 +36,13 @@ _ALL: Final = OpenApiParameter(
     description="Those that are stopped, and are to be, too.",
 )
 _NODE: Final = OpenApiParameter("node", str, description="Only the servers of this machine.")
+_ON: Final = OpenApiParameter(
+    "node",
+    {"type": "string", "maxLength": 100},
+    description="On which node: where it is to be started; otherwise which one is meant, of a "
+    "replica that has been on several. Without it, the one that runs, or where the active "
+    "profile's placement has it.",
+)
 
 
 # -- what is answered
@@ -119,6 +128,20 @@ class AllAcceptedStopSerializer(AcceptedSerializer, AllStoppedSerializer):
     """Some are on their way still."""
 
 
+class MoveSerializer(StrictSerializer):
+    """Which replica goes where."""
+
+    replica = WholeNumberField(default=0, min_value=0, max_value=MAX_REPLICAS - 1)
+    to = serializers.RegexField(
+        r"^[A-Za-z0-9_.-]*\Z",
+        default="",
+        allow_blank=True,
+        max_length=100,
+        error_messages={"invalid": "a node's name is of letters, digits, -, _ and ."},
+        help_text="The name of a node; empty: where the active profile's placement has it.",
+    )
+
+
 class AtOnceSerializer(serializers.Serializer[Any]):
     at_once = serializers.BooleanField(
         default=False, help_text="Without waiting for requests in flight."
@@ -139,6 +162,8 @@ _SERVER: Final[dict[str, Any]] = {
     "pid": 41872,
     "is_ready": True,
     "is_running": True,
+    "is_reachable": True,
+    "unreachable_since": None,
     "uptime_seconds": 754,
     "wanted": "running",
     "state": "ready",
@@ -259,7 +284,7 @@ SHOW: Final = extend_schema(
     operation_id="get_server",
     summary="One server, with its last events and the end of its log",
     tags=TAGS,
-    parameters=[MODEL_ID, REPLICA],
+    parameters=[MODEL_ID, REPLICA, _ON],
     responses={
         200: answer(ServerDetailSerializer, _DETAIL),
         **errors({400: _NO_REPLICA, 404: _UNKNOWN}),
@@ -274,7 +299,7 @@ START: Final = extend_schema(
     operation_id="start_server",
     summary="Start a server",
     tags=TAGS,
-    parameters=[MODEL_ID, REPLICA, WAIT],
+    parameters=[MODEL_ID, REPLICA, _ON, WAIT],
     request=None,
     responses=_START_RESPONSES,
 )
@@ -282,15 +307,26 @@ RESTART: Final = extend_schema(
     operation_id="restart_server",
     summary="Start a server anew",
     tags=TAGS,
-    parameters=[MODEL_ID, REPLICA, WAIT],
+    parameters=[MODEL_ID, REPLICA, _ON, WAIT],
     request=None,
+    responses=_START_RESPONSES,
+)
+MOVE: Final = extend_schema(
+    operation_id="move_server",
+    summary="Have a server on another node",
+    description="It is stopped where it is, its requests having the profile's drain_seconds, "
+    "and the same replica is started there.",
+    tags=TAGS,
+    parameters=[MODEL_ID, _ON, WAIT],
+    request=MoveSerializer,
+    examples=[OpenApiExample("To a node", value={"to": "gpu2"}, request_only=True)],
     responses=_START_RESPONSES,
 )
 STOP: Final = extend_schema(
     operation_id="stop_server",
     summary="Stop a server",
     tags=TAGS,
-    parameters=[MODEL_ID, REPLICA, WAIT, _AT_ONCE],
+    parameters=[MODEL_ID, REPLICA, _ON, WAIT, _AT_ONCE],
     request=AtOnceSerializer,
     examples=[OpenApiExample("At once", value={"at_once": True}, request_only=True)],
     responses={

@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Q
 from django.utils import timezone
 
 from models_app import audit
 from models_app.audit import Change
 from models_app.audit_models import Action
-from models_app.audit_targets import Target
+from models_app.clock import now_after
+from models_app.errors import NotOnNodeError, UnknownNodeError
 from models_app.models import DiscoveredModel
-from models_app.queue import enqueue
 from profiles_app.errors import ProfileNotActivatedError
 from profiles_app.models import Profile, Start
 from profiles_app.services import (
@@ -25,15 +24,13 @@ from profiles_app.services import (
     require_active_profile,
 )
 from profiles_app.validation import Finding, validate
-from servers_app import tasks
-from servers_app.errors import NotLaunchableError, ServersError
+from servers_app.errors import NoNodeError, ServersError
 from servers_app.figures import name_of
-from servers_app.models import RUNNING, Server, ServerEvent, ServerState, Wanted
-from servers_app.planning import Step, Wish, make_plan, node_of
+from servers_app.models import RUNNING, Server, ServerState, Wanted
+from servers_app.placing import place
+from servers_app.planning import Step, Wish, make_plan
 from servers_app.ports import claim_port
-
-MAX_WHO_CHARS = 150
-MAX_WHY_CHARS = 300
+from servers_app.wanting import asked_of, row_of, target_of, tell, want, withdraw
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +40,7 @@ class Activation:
     started: list[Server] = field(default_factory=list)  # those that run already among them
     stopped: list[Server] = field(default_factory=list)
     restarted: list[Server] = field(default_factory=list)  # for other run settings
+    moved: list[Server] = field(default_factory=list)  # as they are on their new nodes
     missing: list[str] = field(default_factory=list)  # ids that no model here has
     offered: list[int] = field(default_factory=list)  # servers that a request starts
     refused: list[tuple[str, str]] = field(default_factory=list)  # id, why
@@ -53,6 +51,7 @@ class Activation:
             "started": [server.model.model_id for server in self.started],
             "stopped": [server.model.model_id for server in self.stopped],
             "restarted": [server.model.model_id for server in self.restarted],
+            "moved": [server.model.model_id for server in self.moved],
             "missing_models": self.missing,
             "failed": [{"model_id": id_, "detail": why} for id_, why in self.refused],
             "errors": [str(error) for error in self.errors],
@@ -61,7 +60,12 @@ class Activation:
 
 @transaction.atomic
 def request_start(
-    model: DiscoveredModel, *, replica: int = 0, who: str = "", why: str = ""
+    model: DiscoveredModel,
+    *,
+    replica: int = 0,
+    node: str = "",
+    who: str = "",
+    why: str = "",
 ) -> Server:
     """Want a running server of `model`, with a port of its own, and queue its launch.
 
@@ -70,27 +74,80 @@ def request_start(
 
     Args:
         replica: which of several servers of the model, counted from 0.
+        node: where; without it where it is wanted already, else where the active profile's
+            placement has it.
         who: asks, for its history: a user, "profile NAME", "gateway".
 
     Raises:
         NotLaunchableError: the model's files are missing or broken.
-        NoFreePortError: every port of the range is in use.
+        UnknownNodeError: there is no such node.
+        NotOnNodeError: the model's files are not on that node.
+        NoNodeError: no node may have it, or that one is cordoned.
+        NoFreePortError: every port of the node's range is in use.
         QueueUnavailableError: (after the commit) the queue did not take the task.
     """
-    server = _row(model, replica)
+    server, asked = row_of(model, replica, node, who=who)
     claim_port(server)
-    _want(server, Wanted.RUNNING, who=who, why=why)
+    want(server, Wanted.RUNNING, who=who, why=why, asked=asked)
     return server
 
 
 @transaction.atomic
-def offer(model: DiscoveredModel, *, replica: int = 0) -> Server:
+def request_move(server: Server, *, to: str = "", who: str = "", why: str = "") -> Server:
+    """Want a server stopped where it is, and the same replica running on another node.
+
+    Requests in flight have the profile's drain_seconds. One that the first request would
+    start is offered there instead.
+
+    Args:
+        server: with its model.
+        to: a node; without it, the one that the active profile's placement chooses.
+
+    Returns:
+        the server of that node.
+
+    Raises:
+        NoNodeError: it is there already, or no other node may have it.
+        The rest as request_start.
+    """
+    model = server.model
+    if not to:
+        avoid = (server.node,)
+        to = place(model, active_profile(), replica=server.replica, avoid=avoid).node
+    if to == server.node:
+        msg = f"{name_of(server)} is on node {to} already. Give the name of another node."
+        raise NoNodeError(msg)
+    before = asked_of(server)
+    why = f"{why}; moved from {server.node} to {to}" if why else f"moved to {to}"
+    is_offered = before.on_request and before.wanted == Wanted.STOPPED
+    if is_offered:
+        withdraw(Server.objects.filter(pk=server.pk).select_related("model"), who=who)
+        moved = offer(model, replica=server.replica, node=to)
+    else:
+        if before.wanted == Wanted.RUNNING:
+            request_stop(server, who=who, why=why)
+        moved = request_start(model, replica=server.replica, node=to, who=who, why=why)
+        if before.on_request:  # after an idle stop, the first request starts it
+            Server.objects.filter(pk=moved.pk).update(on_request=True)
+    places = {"node": server.node}, {"node": to}
+    audit.record_change(
+        Action.UPDATE, target_of(moved, is_one_of_several=True), *places, who=who
+    )
+    return moved
+
+
+@transaction.atomic
+def offer(model: DiscoveredModel, *, replica: int = 0, node: str = "") -> Server:
     """Let the first request start a server of `model`; nothing is launched before.
+
+    Args:
+        node: where; without it as request_start has it.
 
     Raises:
         NotLaunchableError: the model's files are missing or broken.
+        NoNodeError: no node may have it.
     """
-    server = _row(model, replica)
+    server, _ = row_of(model, replica, node)
     Server.objects.filter(pk=server.pk).update(on_request=True)
     return server
 
@@ -107,26 +164,29 @@ def request_start_all(*, who: str = "") -> Activation:
     activation = Activation(missing=plan.missing)
     for wish in plan.wishes:
         if wish.step != Step.STOP:
-            wish = replace(wish, step=Step.START)  # noqa: PLW2901 - all but to stop others
+            if wish.step != Step.MOVE:
+                wish = replace(wish, step=Step.START)  # noqa: PLW2901 - on request, too
             _ask_for(wish, activation, who=who, why="all of the profile were asked for")
     return activation
 
 
 @transaction.atomic
 def request_restart(server: Server, *, who: str = "", why: str = "") -> None:
-    """Want `server` running, in a process that is launched after now; queue that.
+    """Want `server` running where it is, in a process that is launched after now; queue that.
 
     Requests in flight have the profile's drain_seconds.
 
     Raises: as request_start.
     """
     Server.objects.filter(pk=server.pk).update(
-        restart_requested_at=timezone.now(), drain_until=_drained_by()
+        restart_requested_at=now_after(server.launched_at), drain_until=_drained_by()
     )
-    _tell(server, "restart", who=who, why=why)
-    if _asked_of(server)["wanted"] == Wanted.RUNNING:  # otherwise it is a start
-        audit.record(Action.RESTART, _target(server), who=who)
-    request_start(server.model, replica=server.replica, who=who, why=why)
+    tell(server, "restart", who=who, why=why)
+    before = asked_of(server)
+    if before.wanted == Wanted.RUNNING:  # otherwise it is a start
+        target = target_of(server, is_one_of_several=before.is_one_of_several)
+        audit.record(Action.RESTART, target, who=who)
+    request_start(server.model, replica=server.replica, node=server.node, who=who, why=why)
 
 
 @transaction.atomic
@@ -143,7 +203,7 @@ def request_stop(
     """
     drained_by = timezone.now() if at_once else _drained_by()
     Server.objects.filter(pk=server.pk).update(drain_until=drained_by)
-    _want(server, Wanted.STOPPED, who=who, why=why)
+    want(server, Wanted.STOPPED, who=who, why=why)
 
 
 @transaction.atomic
@@ -162,7 +222,7 @@ def request_stop_all(
     for server in servers:
         request_stop(server, who=who, why=why, at_once=at_once)
     offered = Server.objects.select_related("model").filter(on_request=True, **_on(node))
-    _withdraw(offered, who=who)
+    withdraw(offered, who=who)
     return servers
 
 
@@ -207,12 +267,18 @@ def _ask_for(wish: Wish, activation: Activation, *, who: str, why: str) -> None:
             request_restart(wish.server, who=who, why=why)
             activation.restarted.append(wish.server)
             activation.started.append(wish.server)
+        elif wish.step == Step.MOVE and wish.server is not None:
+            moved = request_move(wish.server, to=wish.node, who=who, why=why)
+            activation.moved.append(moved)
+            activation.started.append(moved)
         elif wish.step == Step.ON_REQUEST:
-            activation.offered.append(offer(wish.model, replica=wish.replica).pk)
+            offered = offer(wish.model, replica=wish.replica, node=wish.node)
+            activation.offered.append(offered.pk)
         else:
-            server = request_start(wish.model, replica=wish.replica, who=who, why=why)
+            where: dict[str, Any] = {"replica": wish.replica, "node": wish.node}
+            server = request_start(wish.model, **where, who=who, why=why)
             activation.started.append(server)
-    except ServersError as error:
+    except (ServersError, NotOnNodeError, UnknownNodeError) as error:
         activation.refused.append((wish.model.model_id, str(error)))
 
 
@@ -232,12 +298,14 @@ def set_enabled(
     _write_down(profile, models, is_enabled=is_enabled, author=author)
     if is_enabled:
         profile = change_members(profile, add=ids, author=author)
-        if profile.start == Start.ACTIVATION:
-            for model in models:
-                request_start(model, who=author, why=f"enabled in profile {profile.slug}")
-        else:
-            for model in models:
-                offer(model)
+        why = f"enabled in profile {profile.slug}"
+        of = dict(profile.members.values_list("model_id", "replicas"))
+        for model in models:
+            for replica in range(of.get(model.model_id, 1)):
+                if profile.start == Start.ACTIVATION:
+                    request_start(model, replica=replica, who=author, why=why)
+                else:
+                    offer(model, replica=replica)
     else:
         profile = change_members(profile, remove=ids, author=author)
         servers = Server.objects.select_related("model").filter(model__in=models)
@@ -277,65 +345,6 @@ def forget_servers_at_rest(model: DiscoveredModel, **_signal: object) -> None:
     """Remove the server rows of a model that is about to be pruned, unless one runs."""
     at_rest = Server.objects.filter(model=model, wanted=Wanted.STOPPED)
     at_rest.exclude(state__in=RUNNING).delete()
-
-
-def _row(model: DiscoveredModel, replica: int) -> Server:
-    """Return the row of a server, made if need be, which nobody else changes meanwhile."""
-    if not model.is_launchable:
-        msg = f"{model.model_id} cannot be started: {model.problem or 'its file is missing'}."
-        raise NotLaunchableError(msg)
-    server, _ = Server.objects.get_or_create(model=model, node=node_of(model), replica=replica)
-    return Server.objects.select_for_update().get(pk=server.pk)
-
-
-def _want(server: Server, wanted: Wanted, *, who: str, why: str) -> None:
-    before = _asked_of(server)
-    # Whom people have stopped, no request starts again.
-    after = before | ({"on_request": False} if wanted == Wanted.STOPPED else {})
-    after["wanted"] = wanted
-    Server.objects.filter(pk=server.pk).update(
-        **after,
-        requested_at=timezone.now(),
-        asked_by=who[:MAX_WHO_CHARS],
-        asked_why=why[:MAX_WHY_CHARS],
-        failed_at=[],  # who asks again has it tried as if it had never failed
-        next_start_at=None,
-    )
-    server.wanted = wanted
-    action = Action.START if wanted == Wanted.RUNNING else Action.STOP
-    audit.record_change(action, _target(server), before, after, who=who)
-    if before["wanted"] != wanted:
-        _tell(server, wanted, before=before["wanted"], who=who, why=why)
-    transaction.on_commit(partial(enqueue, tasks.settle, server.pk, node=server.node))
-
-
-def _asked_of(server: Server) -> dict[str, Any]:
-    """Return what people ask of a server; nobody else changes it until the commit."""
-    rows = Server.objects.select_for_update().filter(pk=server.pk)
-    return dict(rows.values("wanted", "on_request").get())
-
-
-def _withdraw(offered: QuerySet[Server], *, who: str) -> None:
-    """Have no request start these servers any more."""
-    before, after = {"on_request": True}, {"on_request": False}
-    changes = [Change(_target(server), before, after) for server in offered]
-    audit.record_each(Action.STOP, changes, who=who)
-    offered.update(on_request=False)
-
-
-def _target(server: Server) -> Target:
-    return Target("server", str(server.pk), name_of(server))
-
-
-def _tell(server: Server, wanted: str, *, who: str, why: str, before: str = "") -> None:
-    ServerEvent.objects.create(
-        server=server,
-        kind=ServerEvent.Kind.WANTED,
-        who=who[:MAX_WHO_CHARS],
-        why=why,
-        from_state=before,
-        to_state=wanted,
-    )
 
 
 def _drained_by() -> datetime:

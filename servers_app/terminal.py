@@ -126,6 +126,8 @@ class Bars:
 def _state(server: Server) -> str:
     percent = loaded_percent(server)
     text = server.state if percent is None else f"{server.state} {percent} %"
+    if server.unreachable_since is not None:
+        return f"[red]unreachable, was {server.state}[/]"
     return f"[{COLOURS.get(ServerState(server.state), 'dim')}]{text}[/]"
 
 

@@ -1,11 +1,17 @@
-"""What requests came to: the sums of minutes, by model or by who asked, by hour or by day."""
+"""What requests came to, by model or by who asked: by hour, by day or by month.
+
+It is read from the sums of minutes and from those of days that minutes were rolled up into.
+A day's sum is of a day of UTC, and so are months; within 90 days, minutes are still
+there, and days are those of MAGI_TIME_ZONE.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from itertools import pairwise
+from itertools import chain, pairwise
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from django.db.models import (
@@ -22,9 +28,10 @@ from django.db.models import (
 from django.utils import timezone
 
 from servers_app.apikey_models import ApiKey
-from servers_app.request_models import UsageMinute
+from servers_app.request_models import UsageDay, UsageMinute
 
-DAYS: Final = (1, 14, 30, 90)  # that one may look back; one day is shown by hour
+DAYS: Final = (1, 14, 30, 90, 365)  # that one may look back
+BY_MONTH: Final = 365  # shown by month; one day is shown by hour, what is between by day
 DEFAULT_DAYS: Final = 14
 TOP: Final = 4  # that charts show by name; the others are the rest
 LISTED: Final = 50  # lines of a table; the others are added up
@@ -112,21 +119,29 @@ class Usage:
 
 
 def stretches_of(days: int) -> list[Stretch]:
-    """Return the last 24 hours, or so many days of MAGI_TIME_ZONE: the oldest first."""
+    """Return the last 24 hours, so many days of MAGI_TIME_ZONE, or the last 12 months of UTC
+    and the one that is not over: the oldest first.
+    """
     now = timezone.localtime()
     if days == 1:
         hour = now.replace(minute=0, second=0, microsecond=0).astimezone(UTC)
         starts = [hour + timedelta(hours=n) for n in range(-23, 2)]
+    elif days == BY_MONTH:
+        today = now.astimezone(UTC).date()
+        months = [12 * today.year + today.month - 1 + n for n in range(-12, 2)]
+        starts = [datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC) for month in months]
     else:
         dates = [now.date() + timedelta(days=n) for n in range(1 - days, 2)]
-        starts = [datetime.combine(date, time.min, now.tzinfo) for date in dates]
+        starts = [datetime.combine(day, time.min, now.tzinfo) for day in dates]
     return [Stretch(start, end) for start, end in pairwise(starts)]
 
 
 def usage_of(days: int, by: By) -> Usage:
-    """Add up the last days, in two queries however much there is."""
+    """Add up the last days, in four queries however much there is."""
     stretches = stretches_of(days)
-    pairs = _summed(_within(stretches).values_list("model_id", "key"))
+    pairs = _merged(
+        *(_summed(rows.values_list("model_id", "key")) for rows in _within(stretches))
+    )
     by_model, by_key = _lines(pairs, 0), _lines(pairs, 1)
     top = [line.name for line in (by_model if by is By.MODEL else by_key)[:TOP]]
     return Usage(
@@ -139,31 +154,73 @@ def usage_of(days: int, by: By) -> Usage:
     )
 
 
+def days_of_model(model_id: str, days: int = DEFAULT_DAYS) -> list[tuple[Stretch, Sums]]:
+    """Return what a model came to in each of the last days, the oldest first; two queries."""
+    stretches = stretches_of(days)
+    found = {
+        place: sums
+        for (place,), sums in _merged(
+            *(
+                _summed(rows.filter(model_id=model_id).values_list("place"))
+                for rows in _placed(stretches)
+            )
+        )
+    }
+    return [(each, found.get(place, Sums())) for place, each in enumerate(stretches)]
+
+
 def rows_of(days: int, by: By) -> Iterator[tuple[Stretch, str, Sums]]:
     """Yield what each model, or each who asks, came to in each stretch, the oldest first."""
     stretches = stretches_of(days)
-    rows = (
-        _within(stretches)
-        .annotate(place=_place([stretch.start for stretch in stretches]))
-        .values_list("place", by.column)
-        .annotate(*map(Sum, FIELDS))
-        .order_by("place", by.column)
+    found = _merged(
+        *(_summed(rows.values_list("place", by.column)) for rows in _placed(stretches))
     )
-    for place, name, *sums in rows.iterator():
-        yield stretches[place], name, Sums(*sums)
+    for (place, name), sums in sorted(found, key=itemgetter(0)):
+        yield stretches[place], name, sums
 
 
-def _within(stretches: Sequence[Stretch]) -> QuerySet[UsageMinute]:
-    span = {"minute__gte": stretches[0].start, "minute__lt": stretches[-1].end}
-    return UsageMinute.objects.filter(**span).order_by()
+def _within(stretches: Sequence[Stretch]) -> tuple[QuerySet[Any, Any], QuerySet[Any, Any]]:
+    """Return the minutes of these stretches, and the days that minutes were rolled up into."""
+    start, end = stretches[0].start, stretches[-1].end
+    first, last = (_first_day(moment) for moment in (start, end))
+    return (
+        UsageMinute.objects.filter(minute__gte=start, minute__lt=end).order_by(),
+        UsageDay.objects.filter(day__gte=first, day__lt=last).order_by(),
+    )
+
+
+def _placed(stretches: Sequence[Stretch]) -> tuple[QuerySet[Any, Any], QuerySet[Any, Any]]:
+    """Return the same, each with `place`: the number of the stretch that it is in."""
+    minutes, days = _within(stretches)
+    starts = [stretch.start for stretch in stretches]
+    return (
+        minutes.annotate(place=_place("minute", starts)),
+        days.annotate(place=_place("day", list(map(_first_day, starts)))),
+    )
+
+
+def _first_day(moment: datetime) -> date:
+    """Return the first day of UTC whose middle is not before `moment`: each is told of in the
+    stretch that has most of it.
+    """
+    return (moment.astimezone(UTC) + timedelta(hours=12) - timedelta(microseconds=1)).date()
 
 
 def _summed(
-    rows: QuerySet[UsageMinute, Any], fields: Sequence[str] = FIELDS
+    rows: QuerySet[Any, Any], fields: Sequence[str] = FIELDS
 ) -> list[tuple[tuple[Any, ...], Sums]]:
     width = len(fields)
     summed = rows.annotate(*map(Sum, fields))
     return [(row[:-width], Sums(*row[-width:])) for row in summed]
+
+
+def _merged(
+    *summed: Iterable[tuple[tuple[Any, ...], Sums]],
+) -> list[tuple[tuple[Any, ...], Sums]]:
+    found: dict[tuple[Any, ...], Sums] = defaultdict(Sums)
+    for name, sums in chain(*summed):
+        found[name] += sums
+    return list(found.items())
 
 
 def _parts(stretches: Sequence[Stretch], by: By, top: list[str]) -> list[dict[str, Sums]]:
@@ -172,19 +229,19 @@ def _parts(stretches: Sequence[Stretch], by: By, top: list[str]) -> list[dict[st
         default=Value(REST),
         output_field=CharField(),
     )
-    rows = (
-        _within(stretches)
-        .annotate(place=_place([stretch.start for stretch in stretches]), part=named)
-        .values_list("place", "part")
-    )
     parts: list[dict[str, Sums]] = [{} for _ in stretches]
-    for (place, name), sums in _summed(rows, DRAWN):
+    for (place, name), sums in _merged(
+        *(
+            _summed(rows.annotate(part=named).values_list("place", "part"), DRAWN)
+            for rows in _placed(stretches)
+        )
+    ):
         parts[place][name] = sums
     return parts
 
 
-def _place(starts: Sequence[datetime], first: int = 0) -> Expression:
-    """Return the number of the stretch that a minute is in, by halves.
+def _place(field: str, starts: Sequence[Any], first: int = 0) -> Expression:
+    """Return the number of the stretch that a minute or a day is in, by halves.
 
     SQLite would cut each minute to its day in Python: a second for 100,000 of them.
     """
@@ -192,8 +249,11 @@ def _place(starts: Sequence[datetime], first: int = 0) -> Expression:
         return Value(first, output_field=IntegerField())
     middle = len(starts) // 2
     return Case(
-        When(minute__lt=starts[middle], then=_place(starts[:middle], first)),
-        default=_place(starts[middle:], first + middle),
+        When(
+            **{f"{field}__lt": starts[middle]},
+            then=_place(field, starts[:middle], first),
+        ),
+        default=_place(field, starts[middle:], first + middle),
         output_field=IntegerField(),
     )
 

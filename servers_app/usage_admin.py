@@ -1,5 +1,6 @@
 """Usage in the admin: charts and tables of its sums, the same as CSV, and the minutes."""
 
+from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -19,7 +20,7 @@ from servers_app.request_models import UsageMinute
 from servers_app.usage import By, Line, Sums, Usage
 from servers_app.usage_csv import csv_response
 
-RANGES = {1: "24 hours", 14: "14 days", 30: "30 days", 90: "90 days"}
+RANGES = {1: "24 hours", 14: "14 days", 30: "30 days", 90: "90 days", 365: "12 months"}
 NAMELESS = {By.MODEL: "no model", By.KEY: "nobody known"}
 REST_SHOWN = "the rest"
 CHARTS = (
@@ -104,7 +105,7 @@ class UsageAdmin(AskedAdmin[UsageMinute]):
                 for each, label in ((By.MODEL, "by model"), (By.KEY, "by key"))
             ],
             "query": urlencode({"days": days, "by": by}),
-            "charts": _charts(summed, by, names, by_hour=days == 1),
+            "charts": _charts(summed, by, names, days),
             "tables": [
                 ("By model", "Model", [_shown(line, By.MODEL, {}) for line in summed.by_model]),
                 ("By key", "Asked by", [_shown(line, By.KEY, names) for line in summed.by_key]),
@@ -135,11 +136,8 @@ def _asked(request: HttpRequest) -> tuple[int, By]:
     )
 
 
-def _charts(summed: Usage, by: By, names: dict[str, str], *, by_hour: bool) -> list[Chart]:
-    labels = [
-        f"{timezone.localtime(stretch.start):%H:%M}" if by_hour else f"{stretch.start:%m-%d}"
-        for stretch in summed.stretches
-    ]
+def _charts(summed: Usage, by: By, names: dict[str, str], days: int) -> list[Chart]:
+    labels = [_label(stretch.start, days) for stretch in summed.stretches]
     has_rest = any(usage.REST in part for part in summed.parts)
     shown = [*summed.top, usage.REST] if has_rest else summed.top
     return [
@@ -162,6 +160,12 @@ def _charts(summed: Usage, by: By, names: dict[str, str], *, by_hour: bool) -> l
         )
         for title, field, unit in CHARTS
     ]
+
+
+def _label(start: datetime, days: int) -> str:
+    if days == usage.BY_MONTH:
+        return f"{start:%Y-%m}"
+    return f"{timezone.localtime(start):%H:%M}" if days == 1 else f"{start:%m-%d}"
 
 
 def _shown(line: Line, by: By, names: dict[str, str]) -> Shown:

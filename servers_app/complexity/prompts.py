@@ -104,7 +104,7 @@ def _read_messages(messages: list[Any], values: Mapping[str, Any]) -> Prompt:
     for message in reversed(messages[-_MAX_MESSAGES:]):
         if not isinstance(message, dict):
             continue
-        role, content = message.get("role"), message.get("content")
+        role, content = _word(message, "role"), message.get("content")
         results = _tool_results(message)
         if results and not is_before:
             tool_results += results
@@ -163,7 +163,7 @@ def _has_image(content: object) -> bool:
 
 def _tool_results(message: Mapping[str, Any]) -> int:
     """Count the tool results of a message, in the shapes of the three APIs."""
-    if message.get("role") in _TOOL_ROLES or _type(message) in _TOOL_TYPES:
+    if _word(message, "role") in _TOOL_ROLES or _type(message) in _TOOL_TYPES:
         return 1
     content = message.get("content")
     if not isinstance(content, list):
@@ -172,7 +172,12 @@ def _tool_results(message: Mapping[str, Any]) -> int:
 
 
 def _type(part: object) -> str:
-    value = part.get("type") if isinstance(part, dict) else None
+    return _word(part, "type") if isinstance(part, dict) else ""
+
+
+def _word(part: Mapping[str, Any], name: str) -> str:
+    """Return a field that has one word; whatever else it has is as good as nothing."""
+    value = part.get(name)
     return value if isinstance(value, str) else ""
 
 

@@ -9,6 +9,7 @@ from profiles_app.runsettings import MAGI, Setting
 from servers_app.engine import dialect
 from servers_app.engine.binary import Engine
 from servers_app.engine.builds import capabilities
+from servers_app.engine.capabilities import Capabilities
 from servers_app.ports import LOOPBACK
 
 NO_PORT_YET = "PORT"
@@ -32,6 +33,7 @@ def server_argv(
     settings: Mapping[str, Setting],
     *,
     host: str = LOOPBACK,
+    known: Capabilities | None = None,
 ) -> list[str]:
     """Return the argv that serves `model` at `host` and `port`, from resolved settings.
 
@@ -39,12 +41,15 @@ def server_argv(
     from configuration files otherwise. What is left to llama-server is not. No key: argv
     can be read by every user of the machine.
 
+    Args:
+        known: what the engine can do, if it is another node's and cannot be asked here.
+
     Raises:
         EngineError: the engine cannot be asked what it can do.
     """
     return [
         part
-        for argument in explain_argv(engine, model, port, settings, host=host)
+        for argument in explain_argv(engine, model, port, settings, host=host, known=known)
         for part in (argument.flag, argument.value)
         if part is not None
     ]
@@ -57,16 +62,18 @@ def explain_argv(
     settings: Mapping[str, Setting],
     *,
     host: str = LOOPBACK,
+    known: Capabilities | None = None,
 ) -> list[Argument]:
     """Return what `server_argv` is made of, the program first.
 
     Args:
         port: None if none has been claimed yet; NO_PORT_YET stands in its place.
+        known: as server_argv.
 
     Raises:
         EngineError: the engine cannot be asked what it can do.
     """
-    known = capabilities(engine)
+    known = known or capabilities(engine)
     values = {name: setting.value for name, setting in settings.items()}
     values["mmproj"] = projector_path(model, settings)
     return [

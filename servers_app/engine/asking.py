@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 from servers_app.engine.binary import Engine
-from servers_app.errors import EngineError
+from servers_app.errors import EngineError, EngineSilentError
 
 ANSWER_TIMEOUT_S = 10.0  # others wait for the database for 20
 MAX_BYTES: Final = 2**20  # the help of build 11434 has 60 KB
@@ -39,19 +39,24 @@ class _Unfit(Exception):
     """It did not answer; the message goes on after what was tried."""
 
 
+class _Silent(_Unfit):
+    """It was killed, or took too long."""
+
+
 def ask(engine: Engine, flag: str) -> Answer:
     """Run `engine` with one flag that ends it, and return what it printed.
 
     Raises:
-        EngineError: it cannot be run, ended with an error, or not in time, or printed more
-            than a llama-server does. The message says what was tried, and what to do.
+        EngineError: it cannot be run, ended with an error, or printed more than a
+            llama-server does. The message says what was tried, and what to do.
+        EngineSilentError: it was killed, or did not end in time.
     """
     try:
         return _ask(engine, flag)
     except _Unfit as error:
         program = "the embedded engine" if engine.is_embedded else engine.command[0]
         msg = f"Asked for its {flag}, {program} {error}. {_WHAT_TO_DO}"
-        raise EngineError(msg) from error
+        raise (EngineSilentError if isinstance(error, _Silent) else EngineError)(msg) from error
 
 
 def _ask(engine: Engine, flag: str) -> Answer:
@@ -80,7 +85,7 @@ def _ask(engine: Engine, flag: str) -> Answer:
     if process.returncode != 0:
         said = " ".join((answer.stderr or answer.stdout).split())[-MAX_TAIL_CHARS:]
         msg = f"ended with {process.returncode}: {said or 'it said nothing'}"
-        raise _Unfit(msg)
+        raise (_Silent if process.returncode == -signal.SIGKILL else _Unfit)(msg)
     return answer
 
 
@@ -95,7 +100,7 @@ def _read(process: "subprocess.Popen[bytes]") -> Answer:
         while selector.get_map():
             ready = selector.select(max(0.0, deadline - time.monotonic()))
             if not ready:
-                raise _Unfit(_TOO_LATE.format(ANSWER_TIMEOUT_S))
+                raise _Silent(_TOO_LATE.format(ANSWER_TIMEOUT_S))
             for key, _ in ready:
                 piece = os.read(key.fd, 2**16)
                 if not piece:
@@ -107,7 +112,7 @@ def _read(process: "subprocess.Popen[bytes]") -> Answer:
     try:
         process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired as error:
-        raise _Unfit(_TOO_LATE.format(ANSWER_TIMEOUT_S)) from error
+        raise _Silent(_TOO_LATE.format(ANSWER_TIMEOUT_S)) from error
     stdout, stderr = (bytes(text).decode(errors="replace") for text in printed.values())
     return Answer(stdout, stderr)
 

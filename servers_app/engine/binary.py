@@ -13,7 +13,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from profiles_app.engines import EMBEDDED, no_such_engine
+from profiles_app.engines import EMBEDDED, engines_here
 from servers_app.errors import EngineError
 
 
@@ -44,8 +44,12 @@ def find_engine(name: str = "") -> Engine:
         return _embedded(name)
     if not name:
         return _default()
-    if why := no_such_engine(name):
-        raise EngineError(why)
+    if name not in engines_here():
+        msg = (
+            f"Node {settings.MAGI_NODE} has no engine '{name}'. Available: "
+            f"{', '.join(sorted(engines_here()))}; its LLAMA_SERVER_BUILDS names more."
+        )
+        raise EngineError(msg)
     path: Path = settings.LLAMA_SERVER_BUILDS[name]
     return Engine((_program(path, f"LLAMA_SERVER_BUILDS: {name}={path}"),), name=name)
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,6 +62,28 @@ def capabilities(engine: Engine) -> Capabilities:
     return known
 
 
+def ask_devices(engine: Engine) -> list[Device]:
+    """Ask `engine` for its devices again: a driver may have come or gone since.
+
+    Raises:
+        EngineError: as `capabilities`.
+    """
+    file, known = _file(engine), capabilities(engine)
+    if "--list-devices" not in known.flags:
+        return []
+    try:
+        devices = parse_devices(ask(engine, "--list-devices").stdout)
+    except EngineError as error:
+        _known.pop(file, None)
+        _remember(file, problem=str(error))
+        raise
+    _known[file] = replace(known, devices=devices)
+    EngineBuild.objects.filter(node=file.node, path=file.path).update(
+        devices=[device._asdict() for device in devices]
+    )
+    return devices
+
+
 def ask_version(engine: Engine) -> Version:
     """Ask `engine` which build it is; nothing is remembered.
 
@@ -92,8 +115,11 @@ def _remembered(file: _File) -> Capabilities | None:
         problem="",
         version__startswith=file.wheel,  # its --version begins with the wheel's
     ).first()
-    if row is None:
-        return None
+    return None if row is None else as_remembered(row)
+
+
+def as_remembered(row: EngineBuild) -> Capabilities:
+    """Return what an engine said that it can do, on whichever node; nothing is run."""
     return Capabilities(
         path=row.path,
         version=Version(row.version, row.build, row.commit),

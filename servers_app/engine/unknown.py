@@ -4,27 +4,32 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from django.conf import settings as django_settings
+
 from profiles_app.extraargs import Problem, flag_name
-from servers_app.engine.binary import find_engine
-from servers_app.engine.builds import capabilities
 from servers_app.engine.capabilities import Capabilities
 from servers_app.engine.dialect import current_name, given_flags, spelling
-from servers_app.errors import EngineError
+from servers_app.engine.elsewhere import EnginesByNode
 
 _WHAT_TO_DO = "Take it off, or choose another engine."
 
 
-def judge_settings(*, engine: str, values: Mapping[str, Any], **_kwargs: Any) -> list[Problem]:
+def judge_settings(
+    *, engine: str, values: Mapping[str, Any], nodes: Sequence[str] = (), **_kwargs: Any
+) -> list[Problem]:
     """Receive profiles_app.engines.settings_are_judged.
 
-    Who cannot ask the engine refuses nothing: it may be on another machine, and the launch
-    there will say so.
+    A node whose engine nobody here knows refuses nothing: the launch there will say so. What
+    several nodes refuse is said once.
     """
-    try:
-        known = capabilities(find_engine(engine))
-    except EngineError:
-        return []
-    return list(unknown_settings(known, values))
+    engines = EnginesByNode(nodes or [django_settings.MAGI_NODE])
+    problems: dict[str, str] = {}
+    for node in nodes or [django_settings.MAGI_NODE]:
+        built = engines.on(node, engine)
+        for place, sentence in unknown_settings(built.known, values) if built else ():
+            is_here = node == django_settings.MAGI_NODE
+            problems.setdefault(place, sentence if is_here else f"On node {node}: {sentence}")
+    return list(problems.items())
 
 
 def unknown_settings(known: Capabilities, values: Mapping[str, Any]) -> Iterator[Problem]:

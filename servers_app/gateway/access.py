@@ -216,7 +216,8 @@ class KeyUses:
     )
 
     def note(self, key_id: str, now: float) -> None:
-        if now - self._told.get(key_id, -math.inf) >= NOTE_INTERVAL_S:
+        # Either way: a clock that was set back is no reason to say nothing for as long.
+        if abs(now - self._told.get(key_id, -math.inf)) >= NOTE_INTERVAL_S:
             self._told[key_id] = self._untold[key_id] = now
             self._has_some.set()
 

@@ -87,7 +87,9 @@ class Answering:
             if self._keep_prompts:
                 trace.prompt = prompt.text
             if is_judged:
+                began_s = trace.elapsed_s()
                 score = await self._judge.score(table, prompt)
+                trace.scored_s = began_s, trace.elapsed_s()
                 trace.score, trace.scored_by = score.value, score.by
                 trace.factors = score.factors
                 tier = table.tier_for(score.value)

@@ -9,9 +9,10 @@ import logging
 import re
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final
 
+from models_app.request_ids import current_request_id, set_request_id
 from servers_app.complexity.prompts import read_prompt
 from servers_app.complexity.scores import Score
 from servers_app.gateway.access import EVERYBODY, INFER, READ, Caller, Door, Keys, Rules
@@ -19,7 +20,7 @@ from servers_app.gateway.answering import Answering
 from servers_app.gateway.asgi import Exchange, Receive, Scope, Send
 from servers_app.gateway.background import cancelled
 from servers_app.gateway.breaker import BreakerState
-from servers_app.gateway.cards import cards
+from servers_app.gateway.cards import card_of, cards
 from servers_app.gateway.comments import fail
 from servers_app.gateway.control import NO_CONTROL, Control
 from servers_app.gateway.errors import (
@@ -29,14 +30,19 @@ from servers_app.gateway.errors import (
     InvalidRequestError,
     MethodNotAllowedError,
     NotFoundError,
+    RoutesUnknownError,
 )
+from servers_app.gateway.gauges import Gauges, gauges_of
 from servers_app.gateway.http1 import Timeouts
 from servers_app.gateway.judging import Judge
 from servers_app.gateway.ledger import Ledger
 from servers_app.gateway.live import LiveTable, LoadTable
+from servers_app.gateway.metrics import RequestMetrics
 from servers_app.gateway.peers import Channels, Peers, hints
 from servers_app.gateway.query import Event, Query, answer_query
 from servers_app.gateway.relay import DEFAULT_TIMEOUTS, Relay, note_error
+from servers_app.gateway.request_line import RequestLine
+from servers_app.gateway.spans import Spans
 from servers_app.gateway.stages import opener
 from servers_app.gateway.trace import Outcome, Trace
 from servers_app.gateway.usage import Usage
@@ -70,6 +76,8 @@ class Gateway:
         channels: Callable[[], Channels] | None = None,
         keep_prompts: bool = False,
         allow_remote_media: bool = False,
+        has_request_lines: bool = False,
+        spans: Spans | None = None,
         refresh_seconds: float = 1.0,
         max_body_bytes: int = MAX_BODY_BYTES,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
@@ -81,8 +89,13 @@ class Gateway:
             channels: opens those to the other processes; without, there is no other.
             keep_prompts: have what was asked written down with each request.
             allow_remote_media: let llama-servers fetch images and sounds that requests name.
+            has_request_lines: have a line in the log of each request that is over.
+            spans: what traces requests; without, none is.
         """
         self._tables = LiveTable(load_table)
+        self.metrics = RequestMetrics(self._tables)
+        self._request_line = RequestLine() if has_request_lines else None
+        self._spans = spans
         self._door = Door(
             rules, self._known_keys, control.note_keys, refresh=self._tables.refresh_if_old
         )
@@ -105,6 +118,7 @@ class Gateway:
             self._finder.lose,
             won=balancer.won,
             failed=balancer.failed,
+            cut_off=balancer.cut_off,
             timeouts=self._timeouts,
         )
         judge = Judge(opener(relay, self._finder), self._examples)
@@ -116,10 +130,17 @@ class Gateway:
             asyncio.create_task(self._ledger.keep_written()),
             asyncio.create_task(judge.keep_learning()),
             asyncio.create_task(self._door.keep_noted()),
+            asyncio.create_task(balancer.hosts.keep_probing()),
         ]
         channels = self._open_channels() if self._open_channels is not None else None
         if channels is not None:
-            peers = Peers(channels.peers, self._usage.in_flight, balancer.breakers)
+            peers = Peers(
+                channels.peers,
+                self._usage.in_flight,
+                balancer.breakers,
+                hosts=balancer.hosts,
+                queue=self._finder.queue,
+            )
             self._finder.in_flight = peers.in_flight
             refresh = self._tables.refresh_from_now
             tasks += [
@@ -148,6 +169,11 @@ class Gateway:
         await self._ledger.close()
         await self._tables.close()
 
+    @property
+    def has_table(self) -> bool:
+        """Whether requests can be routed: the routing table was read once."""
+        return self._tables.has_table
+
     def in_flight(self) -> Mapping[int, int]:
         """Return the requests that servers work on now, by server id, over all processes."""
         return self._finder.in_flight
@@ -156,18 +182,50 @@ class Gateway:
         """Return the state of the circuit breaker of each server that has failed lately."""
         return self._finder.balancer.breakers.states()
 
+    def gauges(self) -> Gauges:
+        """Return what this process has in hand now; nothing before it has a routing table."""
+        table = None
+        with suppress(RoutesUnknownError):
+            table = self._tables.current
+        usage = self._finder.usage
+        return gauges_of(
+            table,
+            in_flight=usage.in_flight,
+            waited_for=usage.waited_for,
+            queued=self._finder.queue.depths,
+            breakers=self.breakers(),
+        )
+
+    async def let_in(self, exchange: Exchange, *scopes: str) -> None:
+        """Let somebody in who wants what is answered beside /v1, as for a request of it.
+
+        Raises:
+            GatewayError: they may not.
+        """
+        caller = self._door.glance(exchange) or await self._door.admit(exchange)
+        await self._door.spend(caller, *scopes)
+
+    async def refresh(self) -> None:
+        """Read the routing table as it is after this call. Raises nothing."""
+        await self._tables.refresh_from_now()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
+        set_request_id(exchange.request_id)  # each request has a task of its own
         try:
             await self._answer(exchange)
         except ClientGoneError:
             logger.debug("The client of request %s left.", exchange.request_id)
         except GatewayError as error:
+            self.metrics.refused(error)
             await fail(exchange, error)
         except Exception:
             logger.exception("Request %s failed in the gateway.", exchange.request_id)
             if not exchange.started:
                 await fail(exchange, InternalError(exchange.request_id))
+        finally:
+            if self._request_line is not None:
+                self._request_line.write(exchange)
 
     async def query(
         self, query: Query, *, key: str = "", model_ids: frozenset[str] = frozenset()
@@ -185,7 +243,7 @@ class Gateway:
         async def score(path: str, body: Mapping[str, Any]) -> Score:
             return await running.judge.score(self._tables.current, read_prompt(path, body))
 
-        trace = Trace(secrets.token_hex(16), QUERY_PATH, key=key)
+        trace = Trace(current_request_id() or secrets.token_hex(16), QUERY_PATH, key=key)
         answering = answer_query(
             query,
             open_=opener(running.relay, self._finder, tables),
@@ -198,6 +256,7 @@ class Gateway:
                 async for event in events:
                     yield event
         except GatewayError as error:
+            self.metrics.refused(error)
             note_error(trace, error)
             raise
         except (asyncio.CancelledError, GeneratorExit):
@@ -231,10 +290,10 @@ class Gateway:
             listed = list(cards(tables.current).values())
             await exchange.answer(200, {"object": "list", "data": listed})
             return
-        card = cards(tables.current).get(model_id)
+        card = card_of(tables.current, model_id)
         if card is None:
             await tables.refresh_if_old()
-            card = cards(tables.current).get(model_id)
+            card = card_of(tables.current, model_id)
         if card is None:
             raise tables.current.no_model(model_id)
         await exchange.answer(200, card)
@@ -242,6 +301,9 @@ class Gateway:
     async def _answer_post(self, exchange: Exchange, caller: Caller) -> None:
         running = self._started()
         trace = Trace(exchange.request_id, exchange.path, key=caller.id)
+        exchange.trace = trace
+        if self._spans is not None:
+            trace.spans = self._spans.begin(exchange.headers, trace)
         try:
             if caller.key is not None:
                 await self._door.spend(caller, INFER)
@@ -259,6 +321,9 @@ class Gateway:
 
     def _note(self, trace: Trace) -> None:
         trace.total_s = trace.elapsed_s()
+        self.metrics.done(trace)
+        if trace.spans is not None:
+            trace.spans.end(trace)
         self._ledger.done(trace)
 
     def _started(self) -> "_Running":

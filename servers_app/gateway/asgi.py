@@ -1,15 +1,14 @@
 """The client's side of the gateway: ASGI's shapes, and one request with its answer."""
 
 import asyncio
-import itertools
 import json
-import re
-import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from types import TracebackType
 from typing import Any, Final
 
+from models_app.request_ids import accepted_or_new
 from servers_app.gateway.errors import BodyTooLargeError, ClientGoneError
+from servers_app.gateway.trace import Trace
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -18,7 +17,6 @@ Send = Callable[[Message], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 WATCH_AFTER_S: Final = 0.05
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 # Whatever is answered is what its Content-Type says, no page of another origin includes it as
 # a script, an image or a style, and opened as a page it can do nothing.
 SAFE: Final = (
@@ -29,21 +27,12 @@ SAFE: Final = (
 PRIVATE: Final = (*SAFE, (b"cache-control", b"no-store"))
 
 
-_process: Final = secrets.token_hex(8)
-_count: Final = itertools.count(1)
-
-
-def _next_id() -> str:
-    """Return an id that no other request has, in this process or another."""
-    return f"{_process}{next(_count):016x}"
-
-
 class Exchange:
     """One HTTP request and the answer to it."""
 
     __slots__ = (
         "address", "headers", "method", "path", "query", "receive", "request_id", "scope",
-        "send", "started",
+        "send", "started", "status", "trace",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -56,10 +45,10 @@ class Exchange:
         self.receive = receive
         self.send = send
         self.started = False
+        self.status = 0  # of the answer; 0 before it has begun
+        self.trace: Trace | None = None  # of a request that a model is to answer
         given = self.header(b"x-request-id")
-        self.request_id = (
-            given.decode() if given and _REQUEST_ID.fullmatch(given) else _next_id()
-        )
+        self.request_id = accepted_or_new(None if given is None else given.decode("latin-1"))
 
     def header(self, name: bytes) -> bytes | None:
         for key, value in self.headers:
@@ -93,6 +82,7 @@ class Exchange:
 
     async def start(self, status: int, headers: Iterable[Header]) -> None:
         self.started = True
+        self.status = status
         request_id = (b"x-magi-request-id", self.request_id.encode())
         await self.send(
             {

@@ -44,7 +44,9 @@ class Opened(NamedTuple):
 class _Record:
     """What is known of a server that has failed."""
 
-    __slots__ = ("backoff_s", "in_a_row", "outcomes", "ready_at", "state", "until")
+    __slots__ = (
+        "backoff_s", "in_a_row", "is_cut_off", "outcomes", "ready_at", "state", "until"
+    )  # fmt: skip
 
     def __init__(self, ready_at: float | None) -> None:
         self.ready_at = ready_at
@@ -53,6 +55,7 @@ class _Record:
         self.outcomes: deque[bool] = deque(maxlen=WINDOW)  # True: it failed
         self.backoff_s = FIRST_BACKOFF_S
         self.until = float("-inf")  # the breakers' clock
+        self.is_cut_off = False  # by the network, the last time that it failed
 
     def is_failing(self) -> bool:
         return self.in_a_row >= FAILURES_IN_A_ROW or sum(self.outcomes) >= FAILURES_IN_WINDOW
@@ -115,6 +118,7 @@ class Breakers:
             record = self._records[server_id] = _Record(self._ready_at.get(server_id))
         if record.state == State.OPEN:
             return
+        record.is_cut_off = False
         record.in_a_row += 1
         record.outcomes.append(True)
         if record.state == State.HALF_OPEN:
@@ -123,6 +127,32 @@ class Breakers:
             return
         record.state = State.OPEN
         record.until = self._clock() + record.backoff_s
+
+    def cut_off(self, server_id: int) -> None:
+        """Note that a server's host is not there: that is no failure to be counted up to."""
+        record = self._records.get(server_id)
+        if record is None:
+            record = self._records[server_id] = _Record(self._ready_at.get(server_id))
+        record.is_cut_off = True
+        if record.state == State.OPEN:
+            return
+        record.in_a_row += 1
+        record.outcomes.append(True)
+        if record.state == State.HALF_OPEN:
+            record.backoff_s = min(2 * record.backoff_s, MAX_BACKOFF_S)
+        record.state = State.OPEN
+        record.until = self._clock() + record.backoff_s
+
+    def is_cut_off(self, server_id: int) -> bool:
+        """Whether a breaker is open because of the network, not of the server."""
+        record = self._records.get(server_id)
+        return record is not None and record.is_cut_off
+
+    def back(self, server_ids: Iterable[int]) -> None:
+        """Close the breakers of servers that are there again, if nothing else opened them."""
+        for server_id in server_ids:
+            if self.is_cut_off(server_id):
+                del self._records[server_id]
 
     def states(self) -> dict[int, BreakerState]:
         """Return the servers that failed lately, by server id; any other is closed."""
@@ -133,16 +163,19 @@ class Breakers:
                 record.in_a_row,
                 None if record.state == State.CLOSED else unix_now + record.until - now,
             )
-            for server_id, record in self._records.items()
+            for server_id, record in list(self._records.items())  # a thread of Django's asks
         }
 
     def opened(self) -> dict[int, Opened]:
-        """Return this process's own open breakers, by server id."""
+        """Return what other processes are to be told of: own open breakers, by server id.
+
+        Not those that the network opened: others may reach that host, and `Hosts` tells of it.
+        """
         now = self._clock()
         return {
             server_id: Opened(record.until - now, record.ready_at)
             for server_id, record in self._records.items()
-            if record.state == State.OPEN and record.until > now
+            if record.state == State.OPEN and record.until > now and not record.is_cut_off
         }
 
     def hear(self, process: str, opened: Mapping[int, Opened]) -> None:

@@ -65,6 +65,14 @@ def cards(table: RoutingTable) -> dict[str, Card]:
     return found
 
 
+def card_of(table: RoutingTable, name: str) -> Card | None:
+    """Return the card of a name, also of one that no list has: a task, or `current`."""
+    chosen = table.chosen(name)
+    if chosen is None or table.is_model(name):
+        return cards(table).get(name)
+    return _model_card(name, chosen, chosen.aliases)
+
+
 def _model_card(name: str, route: Route, aliases: Sequence[str]) -> Card:
     return {
         "id": name,

@@ -14,13 +14,17 @@ from servers_app.gateway.errors import (
     ModelLoadingError,
     ModelNotReadyError,
     NoRouteError,
+    UnreachableError,
 )
+from servers_app.gateway.hosts import Hosts
+from servers_app.gateway.http1 import origin_of
 from servers_app.gateway.routes import (
     FAILED,
     READY,
     STARTING,
     STOPPED,
     STOPPING,
+    UNREACHABLE,
     Choice,
     Replica,
     Route,
@@ -61,13 +65,19 @@ class Balancer:
     profile's strategy decides; before it, with `round_robin` and `least_loaded`, a
     conversation goes back to the server that it was last with, unless that one is
     overloaded. The strategy so decides where conversations begin.
+
+    Servers on hosts that fell off the network just now come after all others, and those that
+    the table has as unreachable last, where there is no other to wait for.
+
+    Attributes:
+        breakers, hosts: what is known of those that failed.
     """
 
     def __init__(
         self,
         breakers: Breakers | None = None,
         *,
-        queued: Mapping[str, int] | None = None,
+        queued: Callable[[str], int] | None = None,
         rng: random.Random | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -75,13 +85,15 @@ class Balancer:
 
         Args:
             breakers: of the servers; own ones by default.
-            queued: the requests that wait, by model id, which its owner keeps current.
+            queued: tells how many requests wait for a model, by its id.
             rng: of the strategy `random`.
             clock: unix seconds, as the table's times are.
         """
         self.breakers = breakers or Breakers()
-        self._queued = queued if queued is not None else {}
+        self._queued = queued or _none_waits
         self._clock = clock
+        self.hosts = Hosts(on_back=self._host_is_back)
+        self._cut_off: dict[str, set[int]] = {}  # server ids, by host
         self._strategies = Strategies(rng or random.Random())  # noqa: S311  # nosec B311
         self._affinity = Affinity()
 
@@ -98,6 +110,7 @@ class Balancer:
         It may be a busy one, where none has a free slot: `Choice.has_slot` tells.
         For `auto`, a model of the right tier that is worth waiting for makes this raise
         ModelLoadingError or ModelNotReadyError, although another tier is ready.
+        Who takes the server then tells its breaker so: see `Breakers.take`.
 
         Args:
             in_flight: the requests running now, by server id, over all gateway processes.
@@ -108,19 +121,18 @@ class Balancer:
             ModelLoadingError: none is ready, but one is starting.
             ModelNotReadyError: none is ready and none is starting.
             CircuitOpenError: those that are ready failed too often just now.
+            UnreachableError: those that are left are on nodes that are not there.
         """
         decision = self._decide(table, wish, in_flight, exclude)
-        ready = decision.group.ready
+        ready = decision.group.ready or self._last_resort(decision.group, exclude)
         if not ready:
             raise self._no_route(decision.group, exclude)
         route, replica = self._returning(table, wish, ready, in_flight) or self._pick(
             table, ready, in_flight
         )
         is_free = has_slot(replica, in_flight)
-        if is_free:  # without, it is asked for again when there is one
-            self.breakers.take(replica)
-            if wish.prefix is not None:
-                self._affinity.note(wish.prefix.key, route.model_id, replica.server_id)
+        if is_free and wish.prefix is not None:  # without, it is asked for again
+            self._affinity.note(wish.prefix.key, route.model_id, replica.server_id)
         return _choice(decision, route, replica, is_free=is_free)
 
     def awaited(
@@ -146,17 +158,30 @@ class Balancer:
                 (route, one) for route in routes for one in route.replicas if one.may_come
             ]
             if coming:
-                route, replica = min(coming, key=lambda pair: _AWAITED.index(pair[1].state))
+                route, replica = min(coming, key=lambda pair: _patience(pair[1]))
                 return _choice(decision, route, replica, is_free=False)
         return None
 
     def won(self, server_id: int) -> None:
         """Note that a server answered: the first byte of anything but a 5xx came."""
         self.breakers.won(server_id)
+        if self._cut_off:
+            for host in [host for host, ids in self._cut_off.items() if server_id in ids]:
+                self.hosts.is_back(host)
 
     def failed(self, server_id: int) -> None:
         """Note that a server was not reached, broke off, timed out, or answered 5xx."""
         self.breakers.failed(server_id)
+
+    def cut_off(self, replica: Replica) -> None:
+        """Note that a server's host is not there any more, or not yet."""
+        self.breakers.cut_off(replica.server_id)
+        self.hosts.fell_off(replica.base_url)
+        host = origin_of(replica.base_url).host
+        self._cut_off.setdefault(host, set()).add(replica.server_id)
+
+    def _host_is_back(self, host: str) -> None:
+        self.breakers.back(self._cut_off.pop(host, ()))
 
     def _decide(
         self,
@@ -202,7 +227,40 @@ class Balancer:
             and replica.server_id not in exclude
             and self.breakers.lets(replica)
         )
-        return _Group(group.tier, group.routes, ready)
+        return _Group(group.tier, group.routes, self._nearby(ready))
+
+    def _nearby(
+        self, pairs: tuple[tuple[Route, Replica], ...]
+    ) -> tuple[tuple[Route, Replica], ...]:
+        """Return those on hosts that are there; all, if none is."""
+        if not self.hosts.knows_some:
+            return pairs
+        return tuple(p for p in pairs if not self.hosts.is_away(p[1].base_url)) or pairs
+
+    def _last_resort(
+        self, group: _Group, exclude: Container[int]
+    ) -> tuple[tuple[Route, Replica], ...]:
+        """Return the servers that may run on nodes that are silent, if that is all there is.
+
+        A node is silent, too, whose worker has ended and whose servers are well.
+        """
+        replicas = [one for route in group.routes for one in route.replicas]
+        if any(
+            (one.state == READY and one.server_id not in exclude)
+            or (one.may_come and not one.is_away)
+            for one in replicas
+        ):
+            return ()
+        return self._nearby(
+            tuple(
+                (route, replica)
+                for route in group.routes
+                for replica in route.replicas
+                if replica.state == UNREACHABLE
+                and replica.server_id not in exclude
+                and self.breakers.lets(replica)
+            )
+        )
 
     def _wait_s(
         self, table: RoutingTable, group: _Group, in_flight: Mapping[int, int]
@@ -216,7 +274,7 @@ class Balancer:
                 _load_s(route, replica, now)
                 for route in group.routes
                 for replica in route.replicas
-                if replica.may_come and replica.state != FAILED
+                if replica.may_come and not replica.is_away and replica.state != FAILED
             ),
             default=math.inf,
         )
@@ -234,7 +292,7 @@ class Balancer:
             free += max(left, 0)
             behind += max(-left, 0)
         model_ids = {route.model_id for route, _ in group.ready}
-        queued = sum(self._queued.get(model_id, 0) for model_id in model_ids)
+        queued = sum(map(self._queued, model_ids))
         before = queued + 1 - free if free else queued + 1 + behind
         return max(before, 0) / slots * table.expected_seconds(group.tier)
 
@@ -275,7 +333,7 @@ class Balancer:
     def _no_route(self, group: _Group, exclude: Container[int]) -> NoRouteError:
         """Say why none of the models takes the request."""
         for route in group.routes:
-            if any(replica.state == STARTING for replica in route.replicas):
+            if any(one.state == STARTING and not one.is_away for one in route.replicas):
                 return ModelLoadingError(route.model_id)
         open_s = [
             (self.breakers.wait_s(replica), route.model_id)
@@ -283,6 +341,15 @@ class Balancer:
             for replica in route.replicas
             if replica.state == READY and replica.server_id not in exclude
         ]
+        away = [
+            (route.model_id, replica)
+            for route in group.routes
+            for replica in route.replicas
+            if self._is_out_of_reach(replica)
+        ]
+        if away and len(open_s) <= sum(replica.state == READY for _, replica in away):
+            nodes = dict.fromkeys(one.node for id_, one in away if id_ == away[0][0])
+            return UnreachableError(away[0][0], [node for node in nodes if node])
         if open_s:
             wait_s, model_id = min(open_s)
             return CircuitOpenError(model_id, wait_s)
@@ -290,9 +357,24 @@ class Balancer:
         failure = first.failure if first.state == FAILED else ""
         return ModelNotReadyError(first.model_id, first.state, failure=failure)
 
+    def _is_out_of_reach(self, replica: Replica) -> bool:
+        """Whether it may well run, and its node is not there."""
+        if replica.state == READY:
+            return self.breakers.is_cut_off(replica.server_id)
+        return replica.state == UNREACHABLE or (replica.state == STARTING and replica.is_away)
+
+
+def _none_waits(_model_id: str) -> int:
+    return 0
+
 
 def _choice(decision: _Decision, route: Route, replica: Replica, *, is_free: bool) -> Choice:
     return Choice(route, replica, is_free, decision.wanted, decision.why)
+
+
+def _patience(replica: Replica) -> tuple[bool, int]:
+    """Return the place of a server among those that may be waited for, the soonest first."""
+    return replica.is_away, _AWAITED.index(replica.state)
 
 
 def _why_not(group: _Group, wait_s: float) -> Why:

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
 from servers_app.gateway.breaker import BreakerState
 from servers_app.gateway.query import Event, Query
 
+REFRESH_S: Final = 1.0  # it goes on afterwards, and is done each second anyhow
 # In the scope of a request to Django: a concurrent.futures.Future that is done when the
 # client has left, of which a view that waits in a thread would not hear otherwise.
 CLIENT_GONE: Final = "magi.client_gone"
@@ -18,6 +20,8 @@ class Queried(Protocol):
     def breakers(self) -> Mapping[int, BreakerState]: ...
 
     def in_flight(self) -> Mapping[int, int]: ...
+
+    async def refresh(self) -> None: ...
 
     def query(
         self, query: Query, *, key: str = "", model_ids: frozenset[str] = frozenset()
@@ -48,6 +52,16 @@ def in_flight_of(server_id: int) -> int | None:
     """Return the requests that a server works on; None in a process that cannot know."""
     running = _Process.running
     return None if running is None else running.gateway.in_flight().get(server_id, 0)
+
+
+def refresh_here() -> None:
+    """Have the gateway of this process know what was committed before: the next request may
+    come as soon as it is answered. The other processes hear of it as of all changes.
+    """
+    if (running := _Process.running) is not None:
+        refreshing = asyncio.run_coroutine_threadsafe(running.gateway.refresh(), running.loop)
+        with suppress(TimeoutError):
+            refreshing.result(REFRESH_S)
 
 
 def set_current(running: Running | None) -> None:

@@ -11,9 +11,11 @@ GatewayError
 ├── BodyTooLargeError           413  more bytes than the gateway takes
 ├── NoRouteError                     nobody can take the request now
 │   ├── ModelNotFoundError      404  no enabled model has that name
+│   ├── NothingChosenError      404  no enabled model is what a task or `current` asks for
 │   ├── ModelLoadingError       503  a server is loading it
 │   ├── ModelNotReadyError      503  its servers are stopped or have failed
 │   ├── CircuitOpenError        503  its servers failed too often just now
+│   ├── UnreachableError        503  its servers are on nodes that are not there
 │   └── RoutesUnknownError      503  the routing table could not be read yet
 ├── UpstreamError               502  llama-server broke off, or did not answer as it should
 │   └── NotReachedError         502  it took no connection, or went away before it answered
@@ -244,6 +246,17 @@ class ModelNotFoundError(NoRouteError):
         super().__init__(message, param="model")
 
 
+class NothingChosenError(NoRouteError):
+    """A name that leaves the choice to the gateway, which has nothing to choose from."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "model_not_found"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, param="model")
+
+
 class ModelLoadingError(NoRouteError):
     code = "model_loading"
 
@@ -288,11 +301,20 @@ class NotReachedError(UpstreamError):
 
     Attributes:
         was_sent: the server may have seen it, and may have gone because of it.
+        is_cut_off: its host is not there, which hardly is the request's doing.
     """
 
-    def __init__(self, model: str, reason: str, *, was_sent: bool) -> None:
+    def __init__(
+        self, model: str, reason: str, *, was_sent: bool, is_cut_off: bool = False
+    ) -> None:
         super().__init__(model, reason)
         self.was_sent = was_sent
+        self.is_cut_off = is_cut_off
+
+    @classmethod
+    def cut_off(cls, model: str, whereabouts: str = "") -> Self:
+        reason = f"cannot be reached over the network{whereabouts}"
+        return cls(model, reason, was_sent=False, is_cut_off=True)
 
 
 class UpstreamTimeoutError(GatewayError):
@@ -325,6 +347,23 @@ def _is_anthropic(path: str) -> bool:
 
 def _shown(text: str) -> str:
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
+
+
+class UnreachableError(NoRouteError):
+    """It may be reached again at any moment, or a server elsewhere take its place."""
+
+    code = "model_unreachable"
+
+    def __init__(self, model: str, nodes: Sequence[str]) -> None:
+        names = " and ".join(nodes)
+        where = f"the nodes {names} do" if len(nodes) > 1 else f"its node {names}".strip()
+        where = where if len(nodes) > 1 else f"{where} does"
+        super().__init__(
+            f"The model '{model}' cannot be reached: {where} not answer. "
+            f"Try again in {LOADING_RETRY_AFTER_S} seconds.",
+            param="model",
+            retry_after=LOADING_RETRY_AFTER_S,
+        )
 
 
 class CircuitOpenError(NoRouteError):

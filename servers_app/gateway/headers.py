@@ -14,10 +14,12 @@ HOP_BY_HOP: Final = frozenset(
     }
 )  # fmt: skip
 # Credentials and what a browser adds are the gateway's business. X-Conversation-Id
-# would have llama-server go on generating for a client that left.
+# would have llama-server go on generating for a client that left. X-Request-Id is sent as
+# the gateway has it.
 REQUEST_ONLY: Final = HOP_BY_HOP | {
     b"accept-encoding", b"authorization", b"content-length", b"cookie", b"expect", b"host",
-    b"origin", b"x-api-key", b"x-conversation-id",
+    b"origin", b"referer", b"x-api-key", b"x-conversation-id", b"x-csrftoken",
+    b"x-request-id",
 }  # fmt: skip
 # What a browser would take for a word of MAGI's own origin is not a llama-server's to say.
 RESPONSE_ONLY: Final = HOP_BY_HOP | {

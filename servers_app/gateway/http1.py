@@ -1,7 +1,8 @@
 """HTTP/1.1 to a llama-server: what a request looks like, and a connection with its answers.
 
 WireError
-├── NotConnectedError    nobody took the connection in time
+├── NotConnectedError    nobody took the connection
+├── CutOffError          the host is not there: it took no connection in time, or fell off it
 ├── NoAnswerError        the connection closed before the head of an answer was there
 ├── NotHTTPError         what came instead of a head is not HTTP/1.1, or is far too long
 ├── BrokenAnswerError    the answer ended before its end, or ceased to be HTTP
@@ -19,6 +20,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from servers_app.gateway.lifelines import CUT_OFF_S, Socket, is_cut_off, is_unheard, keep_probed
+
 Header = tuple[bytes, bytes]
 
 MAX_HEAD_BYTES: Final = 64 * 2**10
@@ -35,6 +38,10 @@ class WireError(Exception):
 
 
 class NotConnectedError(WireError):
+    pass
+
+
+class CutOffError(WireError):
     pass
 
 
@@ -61,10 +68,11 @@ class Timeouts:
     """How long a llama-server may take, in seconds.
 
     An answer that is not streamed is silent until it is done, so `idle` counts only once
-    a body has begun. In a stream llama-server sends a comment every 30 s.
+    a body has begun. In a stream llama-server sends a comment every 30 s. A host that is cut
+    off is noticed earlier than by these: see `lifelines`.
     """
 
-    connect_s: float = 5.0
+    connect_s: float = 2.0
     first_byte_s: float = 600.0
     idle_s: float = 120.0
 
@@ -113,7 +121,7 @@ def post_head(base_url: str, target: str, headers: Iterable[Header], length: int
 class Connection(asyncio.Protocol):
     """One connection, and the answer that is on it.
 
-    Whoever owns it calls `expire` when its `deadline` has passed.
+    Whoever owns it calls `expire` when its `deadline` has passed, and `look` now and then.
     """
 
     _transport: asyncio.Transport
@@ -144,6 +152,8 @@ class Connection(asyncio.Protocol):
         self._is_reusable = True
         self._is_sent = True
         self._is_write_paused = False
+        self._socket: Socket | None = None
+        self._look_at = math.inf  # the loop's clock: when to ask whether it was heard
 
     @property
     def is_closing(self) -> bool:
@@ -183,6 +193,7 @@ class Connection(asyncio.Protocol):
         self.is_heard = self.is_complete = self._has_head = False
         self._is_framed = self._is_interim = self._is_sent = False
         self._barren_bytes = 0
+        self._look_at = self._loop.time() + CUT_OFF_S
         try:
             await self._send(head, body)
             while not self._has_head:
@@ -222,6 +233,16 @@ class Connection(asyncio.Protocol):
             self._fail(SilenceError(self._patience_s))
         else:
             self.abort()
+
+    def look(self, now: float) -> None:
+        """Notice that what was sent is not acknowledged by anybody any more."""
+        if now < self._look_at or self._socket is None or self.is_closing:
+            return
+        is_dead = None if self._has_head else is_unheard(self._socket)
+        if is_dead:
+            self._fail(CutOffError("its host acknowledges nothing"))
+        elif is_dead is None and (self._is_sent or self._has_head):
+            self._look_at = math.inf  # from here on the kernel probes
 
     async def _send(self, head: bytes, body: bytes) -> None:
         if len(body) <= _SLICE_BYTES:
@@ -266,6 +287,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment] # a stream's, from create_connection
+        self._socket = transport.get_extra_info("socket")
+        if self._socket is not None:
+            keep_probed(self._socket)
 
     def data_received(self, data: bytes) -> None:
         if self.is_complete:
@@ -298,6 +322,8 @@ class Connection(asyncio.Protocol):
         if not self.is_complete:
             if self._error is not None:
                 pass
+            elif is_cut_off(exc):
+                self._error = CutOffError(f"it is cut off: {exc}")
             elif not self._has_head:
                 self._error = NoAnswerError("it closed the connection")
             elif self._is_framed or exc is not None:

@@ -27,6 +27,7 @@ class Tables(Protocol):
 
 
 LOAD_TIMEOUT_S = 5.0
+PATIENCE_S = 1.0  # of those who wait for a table, and have an older one
 MIN_REFRESH_INTERVAL_S = 0.1  # between refreshes that a request asks for
 
 
@@ -47,6 +48,10 @@ class LiveTable:
         )
 
     @property
+    def has_table(self) -> bool:
+        return self._table is not None
+
+    @property
     def current(self) -> RoutingTable:
         """The last table that was loaded.
 
@@ -58,10 +63,13 @@ class LiveTable:
         return self._table
 
     async def refresh(self) -> None:
-        """Load the table, together with whoever else is waiting for it. Raises nothing."""
+        """Load the table, together with whoever else is waiting for it. Raises nothing.
+
+        A database that hangs keeps nobody for longer than PATIENCE_S, once there is a table.
+        """
         if self._loading is None:
             self._loading = asyncio.create_task(self._reload())
-        await asyncio.shield(self._loading)
+        await self._loaded(self._loading)
 
     async def refresh_if_old(self) -> None:
         age_s = asyncio.get_running_loop().time() - self._loaded_at
@@ -71,7 +79,7 @@ class LiveTable:
     async def refresh_from_now(self) -> None:
         """Load the table as it is after this call: one that is being loaded may be older."""
         if self._loading is not None:
-            await asyncio.shield(self._loading)
+            await self._loaded(self._loading)
         await self.refresh()
 
     def only(self, model_ids: frozenset[str]) -> Tables:
@@ -99,6 +107,10 @@ class LiveTable:
     async def close(self) -> None:
         if self._loading is not None:
             await cancelled(self._loading)
+
+    async def _loaded(self, loading: asyncio.Task[None]) -> None:
+        patience_s = None if self._table is None else PATIENCE_S
+        await asyncio.wait({loading}, timeout=patience_s)
 
     async def _reload(self) -> None:
         try:

@@ -1,4 +1,6 @@
-"""What the gateway processes tell each other: their requests in flight, their open breakers."""
+"""What the gateway processes tell each other: their requests in flight and in line, their open
+breakers, and the hosts that fell off the network.
+"""
 
 import asyncio
 import json
@@ -9,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from redis import RedisError
 from redis.asyncio import Redis
@@ -18,6 +20,9 @@ from redis.backoff import NoBackoff
 
 from servers_app.gateway.background import Complaints
 from servers_app.gateway.breaker import MAX_BACKOFF_S, Breakers, Opened
+from servers_app.gateway.hosts import AWAY_S, Hosts
+from servers_app.gateway.lifelines import probing
+from servers_app.gateway.queueing import Elsewhere, Queue
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +30,8 @@ TELL_INTERVAL_S: Final = 0.25
 HEARTBEAT_S: Final = 1.0  # what has not changed is told so often
 SILENT_S: Final = 2.0  # a process of which nothing is heard for so long has ended
 MAX_PEERS: Final = 256
+MAX_WAIT_S: Final = 1e6  # of a request
+MAX_TOLD: Final = 1000  # models and hosts, of one process
 RECONNECT_PAUSE_S: Final = 1.0
 HINT_PAUSE_S: Final = 0.1  # between two reads of the table
 TIMEOUT_S: Final = 2.0  # to connect, and for each answer of Redis
@@ -50,12 +57,17 @@ class RedisChannel:
     def __init__(self, redis_url: str, channel: str) -> None:
         self._channel = channel
         # No timeout of redis's own for answers: with it, it sends by `asyncio.wait_for`, which
-        # in Python 3.11 swallows a cancellation that comes when all is sent.
+        # in Python 3.11 swallows a cancellation that comes when all is sent. Who listens only
+        # would never notice a Redis whose host is not there any more: so the kernel asks.
+        options: dict[str, Any] = {}
+        if not redis_url.startswith("unix:"):
+            options["socket_keepalive_options"] = probing()
         self._redis = Redis.from_url(
             redis_url,
             socket_connect_timeout=TIMEOUT_S,
             socket_timeout=None,
             retry=Retry(NoBackoff(), 0),
+            **options,
         )
 
     async def publish(self, message: bytes) -> None:
@@ -76,7 +88,14 @@ class RedisChannel:
         async with self._redis.pubsub() as pubsub:
             async with asyncio.timeout(TIMEOUT_S):
                 await pubsub.subscribe(self._channel)
-            async for message in pubsub.listen():
+            while True:
+                response = await pubsub.parse_response()
+                if response is None:
+                    # The socket has timed out. redis takes that for a wait which has: its own
+                    # `listen` would ask again at once, and let nobody else have the loop.
+                    gone = "the host of Redis is not there any more"
+                    raise ConnectionAbortedError(gone)
+                message = await pubsub.handle_message(response)
                 if message["type"] == "subscribe":
                     yield None
                 elif message["type"] == "message":
@@ -129,6 +148,7 @@ class _Heard:
     at: float  # the clock of `Peers`
     in_flight: Mapping[int, int]
     opened: Mapping[int, Opened]
+    queued: Mapping[str, Elsewhere]
 
 
 class Peers:
@@ -144,6 +164,8 @@ class Peers:
         own: Mapping[int, int],
         breakers: Breakers,
         *,
+        hosts: Hosts | None = None,
+        queue: Queue | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Take what is told to the others, and whom to tell what they have open.
@@ -151,7 +173,14 @@ class Peers:
         Args:
             own: this process's requests in flight, by server id, which its owner keeps
                 current.
+            queue: is told who waits elsewhere.
         """
+        self._hosts = hosts or Hosts()
+        self._queue = queue or Queue()
+        self._queued: dict[str, list[Elsewhere]] = {}
+        self._queue.elsewhere = self._queued
+        self._is_urgent = asyncio.Event()
+        self._queue.on_yield = self._is_urgent.set
         self._transport = transport
         self._own = own
         self._breakers = breakers
@@ -160,7 +189,7 @@ class Peers:
         self._heard: dict[str, _Heard] = {}
         self._others: Counter[int] = Counter()
         self.in_flight: Mapping[int, int] = InFlight(own, self._others)
-        self._last_told: tuple[Mapping[int, int], frozenset[int]] | None = None
+        self._last_told: object = None
         self._told_at = float("-inf")
         self._complaints = Complaints(
             logger,
@@ -180,12 +209,20 @@ class Peers:
         Raises:
             Exception: what the transport raises.
         """
-        opened = self._breakers.opened()
-        state = (dict(self._own), frozenset(opened))
+        opened, away = self._breakers.opened(), self._hosts.away()
+        in_flight, queued = dict(self._own), self._queue.waiting()
+        lengths = {model_id: count for model_id, (count, *_) in queued.items()}
+        state = (in_flight, frozenset(opened), frozenset(away), lengths)
         now = self._clock()
         if state == self._last_told and now - self._told_at < HEARTBEAT_S:
             return
-        message = {"process": self._process, "in_flight": state[0], "open": opened}
+        message = {
+            "process": self._process,
+            "in_flight": in_flight,
+            "open": opened,
+            "away": away,
+            "queued": queued,
+        }
         await self._transport.publish(json.dumps(message, separators=(",", ":")).encode())
         self._last_told, self._told_at = state, now
 
@@ -197,13 +234,18 @@ class Peers:
             is_known = process in self._heard or len(self._heard) < MAX_PEERS
             if process == self._process or not is_known:
                 return
+            now = self._clock()
+            away = _few(told.get("away"))
             heard = _Heard(
-                self._clock(),
+                now,
                 {int(key): max(int(count), 0) for key, count in told["in_flight"].items()},
                 {int(key): _opened(*value) for key, value in told["open"].items()},
+                {key: _waiting(now, *of) for key, of in _few(told.get("queued")).items()},
             )
+            hosts = {host: _seconds(left, AWAY_S) for host, left in away.items()}
             self._heard[process] = heard
             self._breakers.hear(process, heard.opened)
+            self._hosts.hear(process, hosts)
             self._sum()
 
     def forget_silent(self) -> None:
@@ -214,19 +256,26 @@ class Peers:
             del self._heard[process]
         if silent:
             self._breakers.forget(silent)
+            self._hosts.forget(silent)
             self._sum()
 
     def _sum(self) -> None:
         self._others.clear()
+        self._queued.clear()
         for heard in self._heard.values():
             self._others.update(heard.in_flight)
+            for model_id, waiting in heard.queued.items():
+                self._queued.setdefault(model_id, []).append(waiting)
 
     async def _keep_telling(self) -> NoReturn:
         while True:
             self.forget_silent()
             with suppress(RedisError, OSError):  # who hears complains of the same
                 await self.tell()
-            await asyncio.sleep(TELL_INTERVAL_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TELL_INTERVAL_S):
+                    await self._is_urgent.wait()
+            self._is_urgent.clear()
 
     async def _keep_hearing(self) -> None:
         async for message in _received(self._transport, self._complaints):
@@ -293,10 +342,34 @@ def _opened(left_s: object, ready_at: object) -> Opened:
     Raises:
         ValueError, TypeError: that is not one.
     """
-    if not isinstance(left_s, int | float) or not 0 <= left_s < MAX_BACKOFF_S + 1:
-        message = "no number of seconds that a breaker is open"
-        raise ValueError(message)
+    left_s = _seconds(left_s, MAX_BACKOFF_S + 1)
     if ready_at is not None and not isinstance(ready_at, int | float):
         message = "no unix time"
         raise TypeError(message)
     return Opened(left_s, ready_at)
+
+
+def _waiting(now: float, count: object, oldest_s: object, newest_s: object) -> Elsewhere:
+    """Return a line as a peer told it. Raises: ValueError: that is not one."""
+    if not isinstance(count, int) or count <= 0:
+        message = "nobody waits"
+        raise ValueError(message)
+    return Elsewhere(count, now - _seconds(oldest_s), now - _seconds(newest_s))
+
+
+def _seconds(told: object, most: float = MAX_WAIT_S) -> float:
+    """Return a number of seconds that a peer told. Raises: ValueError: it is none."""
+    if not isinstance(told, int | float) or not 0 <= told <= most:
+        message = "no number of seconds"
+        raise ValueError(message)
+    return told
+
+
+def _few(told: object) -> dict[str, Any]:
+    """Return what a peer told by names; nothing where it told none, as older ones do."""
+    if told is None:
+        return {}
+    if not isinstance(told, dict) or len(told) > MAX_TOLD:
+        message = "no names"
+        raise ValueError(message)
+    return told

@@ -5,11 +5,13 @@ from typing import Final
 
 from servers_app.gateway.http1 import (
     Connection,
+    CutOffError,
     NoAnswerError,
     NotConnectedError,
     Timeouts,
     origin_of,
 )
+from servers_app.gateway.lifelines import connected, is_cut_off
 
 KEEPALIVE_S: Final = 3.0  # llama-server closes an idle connection after 5
 _LONGEST_TICK_S: Final = 1.0
@@ -63,14 +65,13 @@ class Pool:
     async def _connect(self, base_url: str) -> Connection:
         origin = origin_of(base_url)
         try:
-            async with asyncio.timeout(self._timeouts.connect_s):
-                _, connection = await self._loop.create_connection(
-                    lambda: Connection(base_url, self._timeouts, self._forget),
-                    origin.host,
-                    origin.port,
-                )
+            there = await connected(origin.host, origin.port, self._timeouts.connect_s)
+            _, connection = await self._loop.create_connection(
+                lambda: Connection(base_url, self._timeouts, self._forget), sock=there
+            )
         except OSError as error:  # TimeoutError among them
-            raise NotConnectedError(str(error)) from error
+            kind = CutOffError if is_cut_off(error) else NotConnectedError
+            raise kind(str(error)) from error
         if not connection.is_closing:
             self._open.add(connection)
         if self._tick is None:
@@ -109,6 +110,8 @@ class Pool:
         for connection in list(self._open):
             if connection.deadline <= now:
                 connection.expire()
+            else:
+                connection.look(now)
         self._tick = None
         if self._open:
             self._tick = self._loop.call_later(self._tick_s, self._look_at_clock)

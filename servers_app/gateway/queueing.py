@@ -1,14 +1,18 @@
 """The requests that wait for a free slot: a line for each model, fair between keys.
 
+Each gateway process has lines of its own, and hears how many wait elsewhere and for how long.
+The limit is over all of them, and a slot is left to the process whose first one waits longest.
+
 QueueFullError and QueueTimeoutError are GatewayErrors.
 """
 
 import asyncio
 import math
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from servers_app.gateway.errors import GatewayError
 from servers_app.gateway.routes import Choice
@@ -16,6 +20,8 @@ from servers_app.gateway.routes import Choice
 POLL_S: Final = 0.05  # for slots that other processes free; what is freed here is told
 FIRST_GUESS_S: Final = 5.0  # of how long a model takes for a request, until one is over
 MAX_RETRY_AFTER_S: Final = 300  # so much later, it looks different anyway
+YIELD_S: Final = 0.6  # that a free slot is left to others: they hear of it and take it in less
+YIELD_MARGIN_S: Final = 0.3  # who waits so little longer has no claim: ages are told as often
 _WEIGHT: Final = 0.2  # of the newest service time in the average
 
 
@@ -53,6 +59,27 @@ class ShuttingDownError(GatewayError):
         super().__init__("The gateway is shutting down. Try again soon.", retry_after=2)
 
 
+class Elsewhere(NamedTuple):
+    """Who waits for a model in another process. Times are of this machine's monotonic clock."""
+
+    waiting: int
+    oldest_at: float
+    newest_at: float
+
+    def before(self, at: float) -> int:
+        """Return how many have waited since before a time, as if they came evenly."""
+        if at <= self.oldest_at:
+            return 0
+        if at >= self.newest_at:
+            return self.waiting
+        share = (at - self.oldest_at) / (self.newest_at - self.oldest_at)
+        return math.ceil(share * self.waiting)
+
+
+def _no_matter() -> bool:
+    return True
+
+
 @dataclass(eq=False, slots=True)
 class Ticket:
     """A request that waits for a slot.
@@ -62,6 +89,7 @@ class Ticket:
             It raises a GatewayError if no server is there for the request any more.
         is_choosy: not every free slot of the model suits it.
         is_back: it has had its turn before, and is neither refused nor sent to the end.
+        has_slot: whether `take` would find a slot. Asked where others may be first.
     """
 
     model_id: str
@@ -70,6 +98,8 @@ class Ticket:
     slots: int = 1  # of the model's servers together
     is_choosy: bool = False
     is_back: bool = False
+    has_slot: Callable[[], bool] = _no_matter
+    since: float = field(default_factory=time.monotonic)
     # An error is a result, too: nobody might be left to retrieve an exception.
     turn: asyncio.Future[Choice | Exception | None] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -120,9 +150,16 @@ class Queue:
 
     Whoever frees a slot calls `serve`, which gives it away before anybody else can take
     it: `Ticket.take` claims it. A request that finds nobody in line need not come here.
+
+    Attributes:
+        elsewhere: who waits in other processes, by model id; its owner keeps it current.
+        on_yield: called when a slot is left to another process, which is to hear of it soon.
     """
 
     def __init__(self) -> None:
+        self.elsewhere: Mapping[str, Sequence[Elsewhere]] = {}
+        self.on_yield: Callable[[], None] = _nobody
+        self._yielding: dict[str, float] = {}  # since when, by model id
         self._lines: dict[str, Line] = {}  # none of them empty
         self._depths: dict[str, int] = {}
         self._service_s: dict[str, float] = {}
@@ -131,8 +168,24 @@ class Queue:
 
     @property
     def depths(self) -> Mapping[str, int]:
-        """How many requests wait, by model id. It stays current."""
+        """How many requests wait here, by model id. It stays current."""
         return self._depths
+
+    def depth(self, model_id: str) -> int:
+        """Return how many requests wait for a model in all processes."""
+        there = sum(line.waiting for line in self.elsewhere.get(model_id, ()))
+        return self._depths.get(model_id, 0) + there
+
+    def waiting(self) -> dict[str, tuple[int, float, float]]:
+        """Return for each model how many wait here, and for how many seconds the oldest and
+        the newest have.
+        """
+        now = time.monotonic()
+        told = {}
+        for model_id, line in self._lines.items():
+            ages = [now - ticket.since for ticket in line]
+            told[model_id] = (len(ages), max(ages), min(ages))
+        return told
 
     async def wait(self, ticket: Ticket, *, limit: int, late_at: float) -> Choice | None:
         """Wait for a slot, and return whose it is; it has been claimed.
@@ -171,9 +224,10 @@ class Queue:
 
     def before(self, ticket: Ticket) -> int:
         """Return how many will be served before a ticket if no other comes."""
+        there = self.elsewhere.get(ticket.model_id, ())
         for place, other in enumerate(self._lines.get(ticket.model_id, ())):
             if other is ticket:
-                return place
+                return place + sum(line.before(ticket.since) for line in there)
         return 0
 
     def observe(self, model_id: str, service_s: float) -> None:
@@ -183,7 +237,7 @@ class Queue:
 
     def retry_after(self, model_id: str, slots: int) -> int:
         """Return in how many seconds, at least 1, all that wait now have been served."""
-        rounds = (self._depths.get(model_id, 0) + 1) / max(slots, 1)
+        rounds = (self.depth(model_id) + 1) / max(slots, 1)
         wait_s = rounds * self._service_s.get(model_id, FIRST_GUESS_S)
         return max(1, min(math.ceil(wait_s), MAX_RETRY_AFTER_S))
 
@@ -201,7 +255,7 @@ class Queue:
         if self._is_closed:
             raise ShuttingDownError
         model_id = ticket.model_id
-        if not ticket.is_back and self._depths.get(model_id, 0) >= limit:
+        if not ticket.is_back and self.depth(model_id) >= limit:
             raise QueueFullError(model_id, limit, self.retry_after(model_id, ticket.slots))
         self._lines.setdefault(model_id, Line()).add(ticket)
         self._depths[model_id] = self._depths.get(model_id, 0) + 1
@@ -225,11 +279,29 @@ class Queue:
     def _serve_one(self, model_id: str) -> bool:
         """Let the first one go that can; tell whether there was one."""
         for ticket in self._lines.get(model_id, ()):
+            if self._yields(ticket):
+                break
             if self._has_gone(ticket):
                 return True
             if not ticket.is_choosy:
                 break  # nothing is free at all
         return False
+
+    def _yields(self, ticket: Ticket) -> bool:
+        """Whether a slot is left to another process, where somebody has waited for longer."""
+        there = self.elsewhere.get(ticket.model_id)
+        since = ticket.since - YIELD_MARGIN_S
+        if not there or all(line.oldest_at >= since for line in there):
+            self._yielding.pop(ticket.model_id, None)
+            return False
+        if not ticket.has_slot():
+            self._yielding.pop(ticket.model_id, None)
+            return False  # there is nothing to be left
+        now = time.monotonic()
+        if ticket.model_id not in self._yielding:
+            self._yielding[ticket.model_id] = now
+            self.on_yield()
+        return now - self._yielding[ticket.model_id] < YIELD_S
 
     def _has_gone(self, ticket: Ticket) -> bool:
         if ticket.turn.done():  # its client has just left
@@ -260,3 +332,7 @@ class Queue:
         self._leave(ticket)
         retry_after = self.retry_after(ticket.model_id, ticket.slots)
         self._call(ticket, QueueTimeoutError(ticket.model_id, retry_after))
+
+
+def _nobody() -> None:
+    pass

@@ -5,6 +5,7 @@ while the thread that writes keeps the gateway's from running.
 """
 
 import json
+import logging
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -13,14 +14,20 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
 
+from servers_app.gateway.tokens import MAX_TOKENS
 from servers_app.gateway.trace import Outcome, Trace
 from servers_app.models import Server
 from servers_app.printable import printable
 from servers_app.request_models import RequestRecord, UsageMinute
 
+logger = logging.getLogger(__name__)
+
 MAX_PROMPT_BYTES: Final = 8192
+
+# What SQLite's and PostgreSQL's drivers say of a value that no column takes.
+_UNFIT: Final = (DataError, IntegrityError, OverflowError, ValueError)
 
 _FAILURES: Final = (Outcome.FAILED, Outcome.BROKEN)
 _SUMS: Final = (
@@ -42,7 +49,27 @@ def record(traces: Sequence[Trace]) -> None:
     Those that have been written down before are passed over, so that a batch whose
     commit is in doubt can be tried again. Where MAGI_REQUEST_LOG_DAYS is 0 only sums
     are kept, and nobody can tell: the sums of such a batch may count it twice.
+
+    One that the database refuses for what is in it is left out, and logged: tried again and
+    again, it would keep all that come after it.
+
+    Raises:
+        django.db.Error: the database is away, locked or full; to be tried again.
     """
+    try:
+        _record_all(traces)
+    except _UNFIT as error:
+        if len(traces) == 1:
+            # Its first line: PostgreSQL goes on with the row, in which a prompt may be.
+            why = str(error).partition("\n")[0]
+            logger.warning("Request %s cannot be written down: %s", traces[0].request_id, why)
+            return
+        middle = len(traces) // 2
+        record(traces[:middle])
+        record(traces[middle:])
+
+
+def _record_all(traces: Sequence[Trace]) -> None:
     with transaction.atomic():
         if settings.MAGI_REQUEST_LOG_DAYS:
             traces = _not_written(traces)
@@ -95,9 +122,9 @@ def _columns(trace: Trace, nodes: Mapping[int, str]) -> dict[str, Any]:
         "status": trace.status,
         "outcome": trace.outcome.value,
         "error_code": trace.error_code,
-        "prompt_tokens": trace.prompt_tokens,
-        "cached_tokens": trace.cached_tokens,
-        "completion_tokens": trace.completion_tokens,
+        "prompt_tokens": _tokens(trace.prompt_tokens),
+        "cached_tokens": _tokens(trace.cached_tokens),
+        "completion_tokens": _tokens(trace.completion_tokens),
     }
 
 
@@ -113,9 +140,9 @@ def _add_to_sums(traces: Iterable[Trace]) -> None:
         of_minute = sums[SumKey(minute, trace.model_id, trace.key, trace.tier)]
         of_minute["requests"] += 1
         of_minute["failures"] += trace.outcome in _FAILURES
-        of_minute["prompt_tokens"] += trace.prompt_tokens or 0
-        of_minute["cached_tokens"] += trace.cached_tokens or 0
-        of_minute["completion_tokens"] += trace.completion_tokens or 0
+        of_minute["prompt_tokens"] += _tokens(trace.prompt_tokens) or 0
+        of_minute["cached_tokens"] += _tokens(trace.cached_tokens) or 0
+        of_minute["completion_tokens"] += _tokens(trace.completion_tokens) or 0
         of_minute["answered"] += trace.first_byte_s is not None
         of_minute["first_byte_ms"] += _ms(trace.first_byte_s or 0)
         of_minute["total_ms"] += _ms(trace.total_s or 0)
@@ -146,6 +173,11 @@ def _stored(moment: datetime) -> object:
 
 def _at(trace: Trace) -> datetime:
     return datetime.fromtimestamp(trace.started_at, UTC)
+
+
+def _tokens(told: int | None) -> int | None:
+    """Return a server's count as the columns hold it: one bad row would keep all others."""
+    return None if told is None else min(max(told, 0), MAX_TOKENS)
 
 
 def _ms(seconds: float) -> float:

@@ -19,32 +19,31 @@ from servers_app.gateway.filters import Filter, MakeFilter, Tap
 from servers_app.gateway.headers import Header, ours, to_client, to_server
 from servers_app.gateway.http1 import (
     Connection,
-    NoAnswerError,
-    NotConnectedError,
-    SilenceError,
+    CutOffError,
     Timeouts,
     WireError,
     post_head,
 )
 from servers_app.gateway.pool import Pool
-from servers_app.gateway.routes import Choice
+from servers_app.gateway.routes import Choice, Replica
 from servers_app.gateway.trace import Outcome, Trace
+from servers_app.gateway.unanswered import Resends, broken_off, unanswered
 from servers_app.gateway.usage import Relaying, Usage
 from servers_app.gateway.waiting import Search
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUTS: Final = Timeouts()
-# A request that was sent may be what brought its server down, so it is not shown to all.
-MAX_RESENDS: Final = 1
 EVENT_STREAM: Final = "text/event-stream"
 _BODILESS: Final = (204, 304)
+_COMMENT: Final = b":"  # of server-sent events; no JSON begins so
 _SEQUENCE_NUMBER: Final = re.compile(rb'"sequence_number":\s*([0-9]{1,15})')
 
 Tell = Callable[[int], None]  # takes a server id
+TellOf = Callable[[Replica], None]
 
 
-def _tell_nobody(_server_id: int) -> None:
+def _tell_nobody(_server: object) -> None:
     pass
 
 
@@ -64,7 +63,6 @@ class Answer:
         self.is_encoded = fields.get(b"content-encoding", b"identity") != b"identity"
         self._relay = relay
         self._connection = connection
-        trace.first_byte_s = trace.elapsed_s()
         trace.status = self.status
         trace.model_id = choice.route.model_id
         trace.server_id = choice.replica.server_id
@@ -96,6 +94,9 @@ class Answer:
         except WireError as error:
             self.trace.outcome = Outcome.BROKEN
             raise self._relay.broken(error, self.choice) from error
+        # Of a stream the head comes before the prompt is read, and comments that it goes on.
+        if self.trace.first_byte_s is None and not piece.startswith(_COMMENT):
+            self.trace.first_byte_s = self.trace.elapsed_s()
         if self._connection.is_read:
             self.trace.outcome = _outcome(self.status)
         if not piece:
@@ -116,6 +117,7 @@ class Relay:
         *,
         won: Tell = _tell_nobody,
         failed: Tell = _tell_nobody,
+        cut_off: TellOf = _tell_nobody,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
     ) -> None:
         """Take whom to tell of servers.
@@ -124,11 +126,13 @@ class Relay:
             lose: of one that takes no connection, or breaks one off.
             won: of one whose answer begins as it should.
             failed: of one that is lost, says nothing, or answers that it failed.
+            cut_off: of one whose host is not there, in place of `failed`.
         """
         self._usage = usage
         self._lose = lose
         self._won = won
         self._failed = failed
+        self._cut_off = cut_off
         self._pool = Pool(timeouts)
 
     async def close(self) -> None:
@@ -196,58 +200,70 @@ class Relay:
             The server, the connection to it, and what ends when the answer is over.
         """
         lost: set[int] = set()
-        resends = 0
+        resends = Resends()
         choice = await search.first()
         while True:
             server_id = choice.replica.server_id
             relaying = self._usage.relaying(server_id)
             relaying.__enter__()
             try:
-                return choice, await self._open(request, choice), relaying
+                return choice, await self._open(request, choice, trace), relaying
             except NotReachedError as error:
                 failure = error
                 relaying.__exit__(NotReachedError)
+                if trace.spans is not None:
+                    trace.spans.lost(failure)
             except BaseException as error:
                 relaying.__exit__(type(error))
                 raise
             self._lose(server_id)
             if server_id not in lost:
-                logger.warning("%s (request %s)", failure, trace.request_id)
+                logger.warning("%s (request %s)", failure.message, trace.request_id)
             lost.add(server_id)
-            resends += failure.was_sent
-            if resends > MAX_RESENDS:
+            if not resends.allow(failure, server_id):
                 raise failure
             choice = await search.another(server_id, failure)
+            trace.retries += 1
 
     def release(self, connection: Connection) -> None:
         self._pool.release(connection)
 
     def broken(self, error: WireError, choice: Choice) -> GatewayError:
         """Return what to say of an answer that broke off, and tell of its server."""
-        server_id, model_id = choice.replica.server_id, choice.route.model_id
-        self._lose(server_id)
-        self._failed(server_id)
-        if isinstance(error, SilenceError):
-            return UpstreamTimeoutError(model_id, error.waited_s)
-        return UpstreamError(model_id, "went away in the middle of its answer")
+        self._lose(choice.replica.server_id)
+        self._note_failure(error, choice.replica)
+        return broken_off(error, choice)
 
-    async def _open(self, request: "_Request", choice: Choice) -> Connection:
+    def _note_failure(self, error: WireError, replica: Replica) -> None:
+        if isinstance(error, CutOffError):
+            self._cut_off(replica)
+        else:
+            self._failed(replica.server_id)
+
+    async def _open(self, request: "_Request", choice: Choice, trace: Trace) -> Connection:
         """Send the request and wait for the head of the answer."""
         route, replica = choice.route, choice.replica
         data = with_model(request.body, request.field, replica.upstream_model)
         headers = to_server(request.headers, replica.api_key)
+        headers.append((b"x-request-id", trace.request_id.encode()))
+        if trace.spans is not None:
+            headers = trace.spans.asking(choice, headers, trace)
         head = post_head(replica.base_url, request.target, headers, len(data))
         try:
             connection = await self._pool.ask(replica.base_url, head, data)
         except WireError as error:
-            self._failed(replica.server_id)
-            raise _unanswered(error, route.model_id) from error
+            self._note_failure(error, replica)
+            raise unanswered(error, choice) from error
         if connection.status == 401:
             # Our key, not the client's: passed on, it would send people to the wrong place.
             connection.abort()
             self._failed(replica.server_id)
             raise UpstreamError(route.model_id, "refused the key that MAGI holds for it")
-        tell = self._failed if await _is_failure(connection) else self._won
+        try:
+            tell = self._failed if await _is_failure(connection) else self._won
+        except BaseException:
+            connection.abort()  # the client has left, and nobody else knows of it
+            raise
         tell(replica.server_id)
         return connection
 
@@ -357,16 +373,6 @@ def _last_event(failure: GatewayError, path: str, *, after: bytes) -> bytes:
     event = failure.event_for(path, int(numbers[-1]) + 1 if numbers else 0)
     is_between_events = not after or after.endswith((b"\n\n", b"\r\n\r\n"))
     return event if is_between_events else b"\n\n" + event
-
-
-def _unanswered(error: WireError, model_id: str) -> GatewayError:
-    if isinstance(error, NotConnectedError):
-        return NotReachedError(model_id, "was not reached", was_sent=False)
-    if isinstance(error, NoAnswerError):
-        return NotReachedError(model_id, "went away before it answered", was_sent=True)
-    if isinstance(error, SilenceError):
-        return UpstreamTimeoutError(model_id, error.waited_s)
-    return UpstreamError(model_id, "did not answer in HTTP")
 
 
 def _outcome(status: int) -> Outcome:

@@ -1,12 +1,13 @@
 """Which servers can answer for which model: a snapshot, without the database."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from servers_app.gateway.access import Key
-from servers_app.gateway.errors import InvalidRequestError, ModelNotFoundError
+from servers_app.gateway.errors import InvalidRequestError, ModelNotFoundError, NoRouteError
+from servers_app.gateway.selection import CURRENT, TASK, none_current, none_suits, unknown_task
 from servers_app.gateway.wishes import Wish
 
 AUTO: Final = "auto"  # the name a client gives to leave the choice to us
@@ -19,6 +20,7 @@ STARTING: Final = "starting"
 STOPPING: Final = "stopping"
 STOPPED: Final = "stopped"
 FAILED: Final = "failed"
+UNREACHABLE: Final = "unreachable"  # it may run, on a node of which nothing is heard
 
 QUEUE_WAIT_S: Final = 60.0  # where no profile says else
 
@@ -38,6 +40,8 @@ class Replica:
     ready_at: float | None = None  # unix seconds
     launched_at: float | None = None  # unix seconds; None where it is not starting
     progress: float | None = None  # of its loading, 0 to 1
+    node: str = ""
+    is_away: bool = False  # its node is: nothing has been heard of it for a while
 
     @property
     def may_come(self) -> bool:
@@ -133,6 +137,15 @@ DEFAULT_RULES: Final = (
 )
 
 
+def tier_for(score: float, rules: Sequence[TierRule]) -> str:
+    """Return the tier for a complexity: the first whose limit it keeps, or the last."""
+    rules = rules or DEFAULT_RULES
+    for rule in rules:
+        if rule.max_score is None or score <= rule.max_score:
+            return rule.name
+    return rules[-1].name
+
+
 @dataclass(frozen=True, slots=True)
 class TierRoutes:
     """The models of one tier that write text, in the profile's order."""
@@ -163,8 +176,12 @@ class RoutingTable:
     # The API keys that are not revoked, by the SHA-256 of their secrets.
     keys: Mapping[str, Key] = field(default_factory=dict, repr=False)
     is_restricted: bool = False  # to the models of an API key
+    # How well models suit each kind of task, 0 to 10, by model id; without those that cannot.
+    task_scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
+    current_model: str = ""  # the id of the one that somebody switched to
     _by_alias: dict[str, Route] = field(init=False, repr=False, compare=False)
     _by_tier: dict[str | None, TierRoutes] = field(init=False, repr=False, compare=False)
+    _by_word: dict[str, TierRoutes] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         by_alias: dict[str, Route] = {}
@@ -177,6 +194,7 @@ class RoutingTable:
         grouped = {tier: TierRoutes(tier, tuple(routes)) for tier, routes in by_tier.items()}
         object.__setattr__(self, "_by_alias", by_alias)
         object.__setattr__(self, "_by_tier", grouped)
+        object.__setattr__(self, "_by_word", dict(self._words()))
 
     def only(self, model_ids: Collection[str]) -> "RoutingTable":
         """Return the table as it is for who may use those models and no others."""
@@ -198,14 +216,17 @@ class RoutingTable:
         models is the nearest one that has some, and the stronger of two that are as near.
         `auto` comes with the other tiers behind its own; without a tier, all models are one
         group, in the profile's order. `two-stage`, where it gets this far, is the tier of
-        its second stage.
+        its second stage. A task is the models that suit it best, `current` is one model.
 
         Raises:
             ModelNotFoundError: no enabled model goes by that name.
+            NothingChosenError: none is what a task or `current` asks for.
         """
         named = self.model_named(wish.name)
         if named is not None:
             return (TierRoutes(named.tier, (named,)),)
+        if (chosen := self._by_word.get(wish.name)) is not None:
+            return (chosen,)
         tier = self.wanted_tier(wish)
         if wish.name != AUTO:
             groups = self._nearest(tier)[:1] if tier is not None else ()
@@ -217,6 +238,11 @@ class RoutingTable:
         if not groups:
             raise self.no_model(wish.name)
         return groups
+
+    def chosen(self, name: str) -> Route | None:
+        """Return the model that a task or `current` stands for, the first of several."""
+        group = self._by_word.get(name)
+        return None if group is None else group.routes[0]
 
     def wanted_tier(self, wish: Wish) -> str | None:
         """Return the tier that a request asks for, whether there are models of it or not.
@@ -233,11 +259,7 @@ class RoutingTable:
 
     def tier_for(self, score: float) -> str:
         """Return the tier for a complexity: the first whose limit it keeps, or the last."""
-        rules = self.tiers or DEFAULT_RULES
-        for rule in rules:
-            if rule.max_score is None or score <= rule.max_score:
-                return rule.name
-        return rules[-1].name
+        return tier_for(score, self.tiers)
 
     def expected_seconds(self, tier: str | None) -> float:
         """Return how long an answer of that tier is expected to take."""
@@ -254,8 +276,16 @@ class RoutingTable:
         """Whether a name is that of a model, rather than a word of ours or nobody's."""
         return self.model_named(name) is not None
 
-    def no_model(self, name: str) -> ModelNotFoundError:
+    def no_model(self, name: str) -> NoRouteError:
         """Return the error for a name that no model goes by."""
+        if name == CURRENT:
+            return none_current(self.current_model, self.names(), restricted=self.is_restricted)
+        if name.startswith(TASK) and self.task_scores:
+            task = name.removeprefix(TASK)
+            if task not in self.task_scores:
+                return unknown_task(task, self.task_scores)
+            kinds = [route.kind for route in self.routes.values()]
+            return none_suits(task, kinds, restricted=self.is_restricted)
         return ModelNotFoundError(name, self.names(), is_restricted=self.is_restricted)
 
     def is_single(self, name: str) -> bool:
@@ -289,12 +319,43 @@ class RoutingTable:
         aliases = [alias for alias in self._by_alias if alias not in self.routes]
         auto = [AUTO] if self._by_tier else []
         two_stage = [TWO_STAGE] if self.two_stage is not None and self._by_tier else []
-        return [*auto, *tiers, *two_stage, *self.routes, *aliases]
+        return [*auto, *tiers, *two_stage, *self.routes, *aliases, *self._by_word]
+
+    def _words(self) -> Iterator[tuple[str, TierRoutes]]:
+        """Yield `current` and the tasks, each with the models that it stands for."""
+        if (current := self.routes.get(self.current_model)) is not None:
+            yield CURRENT, TierRoutes(current.tier, (current,))
+        for task, scores in self.task_scores.items():
+            if best := _best(scores, self.routes):
+                yield f"{TASK}{task}", TierRoutes(best[0].tier, best)
 
     def _nearest(self, tier: str) -> Sequence[TierRoutes]:
         """Return the tiers that have models: `tier`, then by how near they are to it."""
         ranked = sorted(self._by_tier, key=lambda other: _distance(tier, other))
         return [self._by_tier[other] for other in ranked]
+
+
+def _best(scores: Mapping[str, float], routes: Mapping[str, Route]) -> tuple[Route, ...]:
+    """Return the models that suit a task best: of those that can answer, the highest score.
+
+    Several are as good, and which of them is ready takes the request. One that has failed
+    comes after one that has not, and last what no request starts.
+    """
+    ranked = [
+        ((-_likelihood(routes[id_]), -score), routes[id_])
+        for id_, score in scores.items()
+        if id_ in routes
+    ]
+    best = min((rank for rank, _ in ranked), default=None)
+    return tuple(route for rank, route in ranked if rank == best)
+
+
+def _likelihood(route: Route) -> int:
+    """Return 2 for a model that answers, or loads and then answers; 1 if it has failed."""
+    likely = [one.state for one in route.replicas if one.state == READY or one.may_come]
+    if set(likely) - {FAILED}:
+        return 2
+    return int(bool(likely))
 
 
 def strength(tier: str | None) -> int:

@@ -3,19 +3,21 @@
 import asyncio
 import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, NamedTuple
 
 from django.db import close_old_connections
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from models_app.models import DiscoveredModel
-from profiles_app.models import Profile, ProfileMember, Thinking
+from profiles_app.models import Profile, ProfileMember
+from profiles_app.preset_models import Thinking
 from profiles_app.presets import list_presets, request_defaults
 from servers_app.apikeys import usable
 from servers_app.gateway.access import Key
 from servers_app.gateway.balancing import FIRST
 from servers_app.gateway.routes import (
     DEFAULT_RULES,
+    UNREACHABLE,
     Replica,
     Route,
     RoutingTable,
@@ -23,8 +25,21 @@ from servers_app.gateway.routes import (
     TwoStage,
 )
 from servers_app.keys import server_key
+from servers_app.manager.task_scores import task_scores
+from servers_app.manager_models import CurrentModel
 from servers_app.models import RUNNING, Node, Server, ServerEvent, ServerState, Wanted
 from servers_app.ports import LOOPBACK
+
+# As far as the table knows, of servers on a node that is silent.
+_MAY_ANSWER: Final = (ServerState.STARTING, ServerState.READY, ServerState.UNHEALTHY)
+
+
+class Place(NamedTuple):
+    """Where the servers of a node are reached."""
+
+    address: str
+    is_silent: bool = False
+
 
 # One thread: one database connection, and never two reads at once.
 _reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="routing-table")
@@ -47,8 +62,9 @@ def read_table() -> RoutingTable:
 
     The profile's models come first and in its order: `auto` tries them in turn. Without an
     active profile all is as in a profile of which nothing but a name is said. With them come
-    the API keys that may be used. It costs seven queries, or five without a profile, however
-    many servers there are.
+    the API keys that may be used, and how well the models suit each kind of task. It costs
+    eight queries, or six without a profile, however many servers there are, and three more
+    when those scores are worked out anew.
     """
     close_old_connections()
     try:
@@ -63,12 +79,12 @@ def table_now() -> RoutingTable:
     is_saved = profile.pk is not None
     members = {member.model_id: member for member in profile.members.all()} if is_saved else {}
     order = {model_id: position for position, model_id in enumerate(members)}
-    addresses = dict(Node.objects.values_list("name", "address"))
+    nodes = _nodes()
     servers: dict[DiscoveredModel, list[Server]] = {}
     for server in _servers(list(members)):
         servers.setdefault(server.model, []).append(server)
     routes = [
-        _route(model, of_model, addresses, members.get(model.model_id))
+        _route(model, of_model, nodes, members.get(model.model_id))
         for model, of_model in servers.items()
     ]
     routes.sort(key=lambda route: order.get(route.model_id, len(order)))
@@ -81,7 +97,7 @@ def table_now() -> RoutingTable:
         hidden_thinking=frozenset(
             preset.name for preset in presets if preset.thinking == Thinking.HIDE
         ),
-        tiers=_tiers(profile) if is_saved else DEFAULT_RULES,
+        tiers=tier_rules(profile) if is_saved else DEFAULT_RULES,
         two_stage=_two_stage(profile),
         strategy=profile.load_balancing_strategy if profile.load_balancing_enabled else FIRST,
         queue_limit=profile.queue_limit,
@@ -90,7 +106,22 @@ def table_now() -> RoutingTable:
         classifier=profile.routing_classifier,
         classifier_model=profile.routing_classifier_model,
         keys=_keys(),
+        task_scores=task_scores(list(servers)),
+        current_model=_current_model(),
     )
+
+
+def _nodes() -> dict[str, Place]:
+    """Return where each node is reached, by its name.
+
+    Where there is one node alone its silence means nothing: nobody else could take its
+    requests, and servers outlive a worker.
+    """
+    nodes = list(Node.objects.only("name", "address", "heartbeat_at"))
+    return {
+        node.name: Place(node.address, is_silent=len(nodes) > 1 and not node.is_alive)
+        for node in nodes
+    }
 
 
 def _keys() -> dict[str, Key]:
@@ -105,6 +136,11 @@ def _keys() -> dict[str, Key]:
         )
         for key in usable()
     }
+
+
+def _current_model() -> str:
+    rows = CurrentModel.objects.filter(model__isnull=False)
+    return rows.values_list("model__model_id", flat=True).first() or ""
 
 
 def _servers(enabled: list[str]) -> QuerySet[Server]:
@@ -122,7 +158,7 @@ def _servers(enabled: list[str]) -> QuerySet[Server]:
     )
 
 
-def _tiers(profile: Profile) -> tuple[TierRule, ...]:
+def tier_rules(profile: Profile) -> tuple[TierRule, ...]:
     return tuple(
         TierRule(rule.name, rule.max_score, rule.expected_time_seconds)
         for rule in profile.tiers.all()
@@ -142,7 +178,7 @@ def _two_stage(profile: Profile) -> TwoStage | None:
 def _route(
     model: DiscoveredModel,
     servers: list[Server],
-    addresses: dict[str, str],
+    nodes: dict[str, Place],
     member: ProfileMember | None,
 ) -> Route:
     """Return the route of a model; `member` is what the active profile says of it."""
@@ -155,7 +191,7 @@ def _route(
         context_length=model.context_length,
         created=int(model.discovered_at.timestamp()),
         owned_by="magi",
-        replicas=tuple(_replica(server, addresses) for server in servers),
+        replicas=tuple(_replica(server, nodes) for server in servers),
         aliases=tuple(member.aliases) if member else (),
         is_thinking=model.is_thinking,
         load_seconds=max(_load_seconds(server) for server in servers),
@@ -177,10 +213,13 @@ def _load_seconds(server: Server) -> float:
     return LEAST_LOAD_S + LOAD_S_PER_GIB * server.model.size_bytes / 2**30
 
 
-def _replica(server: Server, addresses: dict[str, str]) -> Replica:
-    address = addresses.get(server.node, LOOPBACK)
-    host = f"[{address}]" if ":" in address else address
-    state = _state(server)
+def _replica(server: Server, nodes: dict[str, Place]) -> Replica:
+    place = nodes.get(server.node, Place(LOOPBACK))
+    host = f"[{place.address}]" if ":" in place.address else place.address
+    is_away = place.is_silent or server.unreachable_since is not None
+    state: str = _state(server)
+    if is_away and server.wanted == Wanted.RUNNING and server.state in _MAY_ANSWER:
+        state = UNREACHABLE
     slots = server.facts.get("total_slots")
     is_starting = state == ServerState.STARTING
     launched_at = server.launched_at
@@ -196,6 +235,8 @@ def _replica(server: Server, addresses: dict[str, str]) -> Replica:
         ready_at=server.ready_at.timestamp() if server.ready_at else None,
         launched_at=launched_at.timestamp() if is_starting and launched_at else None,
         progress=server.load_progress if is_starting else None,
+        node=server.node,
+        is_away=is_away,
     )
 
 
@@ -223,4 +264,8 @@ def _failure(server: Server) -> str:
     for path in (server.model.file_path, server.model.blob_path, server.engine):
         if path.startswith("/"):  # these may have spaces
             first_line = first_line.replace(path, path.rpartition("/")[2])
+    # On a node with a copy it lies elsewhere. From the last beginning of a path: what stands
+    # before that is no part of it.
+    name = re.escape(server.model.filename)
+    first_line = re.sub(rf"(?<![\w./])/(?:(?! /).)*/(?={name})", "", first_line)
     return _FOLDERS.sub("", _LEAD_IN.sub("", first_line))

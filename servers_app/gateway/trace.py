@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from servers_app.gateway.spans import RequestSpans
+
 
 class Outcome(StrEnum):
     """How a request ended."""
@@ -45,6 +47,9 @@ class Trace:
     prompt_tokens: int | None = None  # with the cached ones
     cached_tokens: int | None = None
     completion_tokens: int | None = None
+    retries: int = 0  # servers that it was given to and that did not answer
+    scored_s: tuple[float, float] | None = None  # from when until when; None where it is not
+    spans: RequestSpans | None = field(default=None, repr=False)  # where it is traced
 
     def elapsed_s(self) -> float:
         return time.monotonic() - self.started

@@ -16,6 +16,7 @@ from servers_app.gateway.errors import (
     UpstreamTimeoutError,
 )
 from servers_app.gateway.headers import Header
+from servers_app.gateway.queueing import QueueFullError, QueueTimeoutError
 from servers_app.gateway.relay import EVENT_STREAM, note_error
 from servers_app.gateway.routes import TWO_STAGE, RoutingTable, TwoStage
 from servers_app.gateway.sse import DONE, event_of
@@ -39,7 +40,9 @@ _SECOND_ONLY: Final = frozenset(
         "top_logprobs", "stream_options", *_MAX_TOKENS,
     }
 )  # fmt: skip
-_UNAVAILABLE: Final = (NoRouteError, UpstreamError, UpstreamTimeoutError)
+_UNAVAILABLE: Final = (
+    NoRouteError, UpstreamError, UpstreamTimeoutError, QueueFullError, QueueTimeoutError,
+)  # fmt: skip
 
 
 def plan_for(table: RoutingTable, path: str) -> TwoStage:

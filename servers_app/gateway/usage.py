@@ -26,14 +26,15 @@ class Usage:
     Attributes:
         in_flight: requests by server id, that a server works on or is about to get.
             There is no other count of taken slots.
+        waited_for: requests by server id, that wait for it to be ready.
         on_free: told of every slot that becomes free.
     """
 
     def __init__(self, note_use: NoteUse) -> None:
         self.in_flight: Counter[int] = Counter()
         self.on_free: OnFree = _tell_nobody
+        self.waited_for: Counter[int] = Counter()
         self._claimed: Counter[int] = Counter()  # of those in flight: not yet relayed
-        self._waited_for: Counter[int] = Counter()
         self._note_use = note_use
         self._noted: set[int] = set()
         self._is_noted = asyncio.Event()
@@ -70,11 +71,11 @@ class Usage:
     @contextmanager
     def waiting(self, server_id: int) -> Iterator[None]:
         """Keep a server in use that a request waits for."""
-        _add_one(self._waited_for, server_id)
+        _add_one(self.waited_for, server_id)
         try:
             yield
         finally:
-            _take_one(self._waited_for, server_id)
+            _take_one(self.waited_for, server_id)
 
     async def keep_noted(self) -> None:
         """Write each use down within a second, all servers in one go. Ends when cancelled."""
@@ -82,7 +83,7 @@ class Usage:
             with suppress(TimeoutError):
                 async with asyncio.timeout(IN_USE_INTERVAL_S - WRITE_INTERVAL_S):
                     await self._is_noted.wait()
-            used = self._noted | self.in_flight.keys() | self._waited_for.keys()
+            used = self._noted | self.in_flight.keys() | self.waited_for.keys()
             self._noted = set()
             self._is_noted.clear()
             if used:

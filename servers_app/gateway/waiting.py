@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from servers_app.gateway.background import Complaints, SharedCalls
+from servers_app.gateway.balancing import has_slot
 from servers_app.gateway.choosing import Balancer
 from servers_app.gateway.comments import Early, commented
 from servers_app.gateway.control import Control
@@ -16,10 +17,11 @@ from servers_app.gateway.errors import (
     ModelLoadingError,
     NoRouteError,
     NotReachedError,
+    UnreachableError,
 )
 from servers_app.gateway.live import LiveTable, Tables
 from servers_app.gateway.queueing import Queue, ShuttingDownError, Ticket
-from servers_app.gateway.routes import FAILED, READY, STARTING, Choice
+from servers_app.gateway.routes import FAILED, READY, STARTING, UNREACHABLE, Choice
 from servers_app.gateway.trace import Trace
 from servers_app.gateway.usage import Usage
 from servers_app.gateway.wishes import Wish
@@ -34,7 +36,7 @@ class Finder:
     """What the searches of all requests share.
 
     Attributes:
-        queue: who waits for a slot. Its `depths` are what a balancer takes as `queued`.
+        queue: who waits for a slot. Its `depth` is what a balancer takes as `queued`.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Finder:
         self.tables = tables
         self.usage = usage
         self.queue = Queue()
-        self.balancer = balancer or Balancer(queued=self.queue.depths)
+        self.balancer = balancer or Balancer(queued=self.queue.depth)
         self.in_flight = usage.in_flight if in_flight is None else in_flight
         self.is_closed = False
         self._model_ids: dict[int, str] = {}  # of each server that has had a request
@@ -101,6 +103,8 @@ class Finder:
             return False
         self._model_ids[replica.server_id] = route.model_id
         self.usage.claim(replica.server_id)
+        # Not before: a probe that is left to those who wait would keep them from it.
+        self.balancer.breakers.take(replica)
         return True
 
     async def demand(self, server_id: int) -> None:
@@ -242,13 +246,14 @@ class Search:
             NoRouteError: `error`: nothing is worth waiting for.
             ModelLoadingError: the time is up.
         """
-        is_tripped = isinstance(error, CircuitOpenError)
+        is_tripped = isinstance(error, CircuitOpenError | UnreachableError)
         if self._failure is not None and (self._tried or is_tripped):
             if not self._is_harmless or self._is_late():
                 raise self._failure from None
-            self._tried.clear()
-            await self._pause()
-            return
+            if not (self._failure.is_cut_off and self._comes_elsewhere()):
+                self._tried.clear()
+                await self._pause()
+                return
         if not self._is_table_fresh:
             self._is_table_fresh = True
             await self._tables.refresh_if_old()
@@ -256,6 +261,9 @@ class Search:
         awaited = self._finder.balancer.awaited(
             self._tables.current, self._wish, self._finder.in_flight
         )
+        if awaited is None and isinstance(error, UnreachableError) and not self._is_late():
+            await self._pause()  # it may be back, or be started elsewhere, at any moment
+            return
         if awaited is None or self._has_failed(awaited):
             raise error
         self._awaited = awaited
@@ -281,6 +289,8 @@ class Search:
             await self._tables.refresh_from_now()  # it was not loaded then, or is by now
             return
         if is_late:
+            if awaited.replica.is_away:
+                raise UnreachableError(awaited.route.model_id, [awaited.replica.node])
             raise ModelLoadingError(awaited.route.model_id)
         await self._pause()
 
@@ -294,6 +304,7 @@ class Search:
             slots=sum(one.slots for one in route.replicas if one.state == READY),
             is_choosy=bool(self._tried),
             is_back=self._is_admitted,
+            has_slot=partial(self._has_slot, route.model_id),
         )
         self._is_admitted = True
         try:
@@ -322,7 +333,15 @@ class Search:
 
     def _takes(self, choice: Choice) -> bool:
         """Claim a slot if one is free and nobody waits for it."""
-        return choice.route.model_id not in self._finder.queue.depths and self._claims(choice)
+        return not self._finder.queue.depth(choice.route.model_id) and self._claims(choice)
+
+    def _has_slot(self, model_id: str) -> bool:
+        route = self._tables.current.routes.get(model_id)
+        return route is not None and any(
+            has_slot(one, self._finder.in_flight)
+            for one in route.replicas
+            if one.state in (READY, UNREACHABLE)
+        )
 
     def _take_one_like(self, busy: Choice) -> Choice | None:
         """Claim a slot of a model, now that it is this request's turn."""
@@ -338,6 +357,17 @@ class Search:
         self._claimed = choice.replica.server_id
         self._is_admitted = True
         return True
+
+    def _comes_elsewhere(self) -> bool:
+        """Whether a server may come on a node that is there."""
+        awaited = self._finder.balancer.awaited(
+            self._tables.current, self._wish, self._finder.in_flight
+        )
+        return (
+            awaited is not None
+            and not awaited.replica.is_away
+            and not self._has_failed(awaited)
+        )
 
     def _has_failed(self, awaited: Choice) -> bool:
         """Whether it failed although this request has asked for it."""

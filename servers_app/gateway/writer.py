@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -38,7 +39,9 @@ def _in(
             close_old_connections()
 
     async def run(argument: Argument) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(thread, call, argument)
+        here = copy_context()  # whose request it is goes with what it has queued
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(thread, here.run, call, argument)
 
     return run
 

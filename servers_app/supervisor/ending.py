@@ -99,6 +99,27 @@ def conclude(server: Server, ending: Ending, *, ended_at: float | None = None) -
     )
 
 
+def postpone(server: Server, reason: str, seconds: float) -> None:
+    """Mark a server failed that was not launched, for no fault of its own: it is tried again
+    for as long as it is wanted.
+    """
+    now = timezone.now()
+    row.move(
+        server,
+        ServerState.FAILED,
+        why=reason,
+        stopped_at=now,
+        last_error=reason,
+        exit_code=None,  # of an earlier launch, as its log
+        log_tail="",
+        ready_at=None,
+        next_start_at=now + timedelta(seconds=seconds),
+        note=f"is tried again every {seconds:.0f} s",
+        memory_mib=None,
+        **row.no_process(),
+    )
+
+
 def refuse(server: Server, reason: str) -> None:
     """Mark a server failed that was not launched; it waits until somebody asks again."""
     row.move(

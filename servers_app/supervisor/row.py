@@ -1,15 +1,19 @@
 """The row of a server, as the supervisor reads and writes it; each change of state is told."""
 
 import logging
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
 
+from models_app.copies import as_on
+from models_app.errors import NotOnNodeError
 from models_app.events import SERVER, publish
+from models_app.node_address import host_to_bind
 from servers_app import processes
 from servers_app.models import Server, ServerEvent, ServerState, Wanted
-from servers_app.nodes import host_to_bind
 from servers_app.processes import ProcessIdentity
 
 log = logging.getLogger("servers_app.supervisor")
@@ -24,11 +28,26 @@ _ASKED = (
 
 
 def load(server_id: int) -> Server | None:
-    return Server.objects.select_related("model").filter(pk=server_id).first()
+    """Return a server; its model has the paths of its node, where that has files of it."""
+    server = Server.objects.select_related("model__root").filter(pk=server_id).first()
+    if server is not None:
+        with suppress(NotOnNodeError):  # a start is refused; a stop needs no files
+            server.model = as_on(server.model, server.node)
+    return server
 
 
 def write(server: Server, **fields: object) -> None:
-    """Write the named columns and nothing else: what is wanted belongs to the askers."""
+    """Write the named columns and nothing else: what is wanted belongs to the askers.
+
+    What answers a wish is never earlier than that, also where a clock was set back between.
+    """
+    for name, wish in (
+        ("stopped_at", server.requested_at),
+        ("launched_at", server.restart_requested_at),
+    ):
+        moment = fields.get(name)
+        if isinstance(moment, datetime) and wish is not None:
+            fields[name] = max(moment, wish)
     Server.objects.filter(pk=server.pk).update(**fields)
     server.refresh_from_db(fields=[*fields, *_ASKED])
 
@@ -57,7 +76,8 @@ def move(
             to_state=state,
             seconds=(now - since).total_seconds() if since else None,
         )
-    log.info("%s: %s, was %s. %s", server, state, before, why)
+    about = {"server_id": server.pk, "model": server.model.model_id, "state": state.value}
+    log.info("%s: %s, was %s. %s", server, state, before, why, extra={"fields": about})
     tell(server)
 
 

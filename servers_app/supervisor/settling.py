@@ -1,7 +1,7 @@
 """Compare what is with what is wanted, and take the next step."""
 
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
@@ -10,9 +10,11 @@ from models_app.locks import node_lock
 from profiles_app.models import Profile
 from profiles_app.services import active_profile
 from servers_app.models import RUNNING, Server, ServerState, Wanted
+from servers_app.restarts import MAX_DELAY_S
 from servers_app.supervisor import ending, row, starting, stopping, sweeping, watching
 
 SWEEP_PERIOD_S = 60.0
+LONGEST_PAUSE = timedelta(seconds=2 * MAX_DELAY_S)
 UP = (ServerState.READY, ServerState.UNHEALTHY)
 
 _swept_at = float("-inf")  # monotonic, seconds; of this process
@@ -39,7 +41,9 @@ def unsettled(node: str) -> list[int]:
     """Return the servers of `node` for which there is something to do now."""
     now = timezone.now()
     profile = active_profile() or Profile()
-    to_do = list(_of(node).filter(_not_at_rest(now)).values_list("pk", flat=True))
+    # What is to stop comes first: of a node that was lost, others may have it by now.
+    not_at_rest = _of(node).filter(_not_at_rest(now)).order_by("-wanted", "pk")
+    to_do = list(not_at_rest.values_list("pk", flat=True))
     up = _of(node).filter(state__in=UP, wanted=Wanted.RUNNING).defer("argv", "log_tail")
     well: list[int] = []
     for server in up:
@@ -67,7 +71,7 @@ def _not_at_rest(now: datetime) -> Q:
         | Q(wanted=Wanted.RUNNING, state=ServerState.STOPPED)
         | Q(wanted=Wanted.STOPPED) & ~Q(state=ServerState.STOPPED)
         | failed & Q(requested_at__gt=F("stopped_at"))
-        | failed & Q(next_start_at__lte=now)
+        | failed & (Q(next_start_at__lte=now) | Q(next_start_at__gt=now + LONGEST_PAUSE))
     )
 
 
@@ -107,14 +111,15 @@ def _is_settled(server: Server) -> bool:
 
 def _is_to_be_started(server: Server) -> bool:
     """Whether one that failed is tried again now."""
-    at = server.next_start_at
-    return server.is_asked_again or (at is not None and at <= timezone.now())
+    return server.is_asked_again or (server.next_start_at is not None and not _pause(server))
 
 
 def _pause(server: Server) -> float | None:
     if server.wanted == Wanted.STOPPED or server.next_start_at is None:
         return None
-    return max(0.0, (server.next_start_at - timezone.now()).total_seconds())
+    pause = server.next_start_at - timezone.now()
+    # A longer one is of a clock that was ahead.
+    return max(0.0, pause.total_seconds()) if pause <= LONGEST_PAUSE else 0.0
 
 
 def _step(server: Server) -> None:

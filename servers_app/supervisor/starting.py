@@ -6,7 +6,11 @@ from collections.abc import Callable
 from django.conf import settings
 from django.utils import timezone
 
+from models_app.copies import as_on
+from models_app.errors import NotOnNodeError
 from models_app.locks import node_lock
+from models_app.space import shortage
+from models_app.tracing import span
 from profiles_app.filepaths import why_not_launched
 from profiles_app.models import Profile
 from profiles_app.resolution import settings_of
@@ -15,16 +19,22 @@ from servers_app import launcher, memory, probe, processes
 from servers_app.engine.argv import server_argv
 from servers_app.engine.binary import Engine, find_engine
 from servers_app.engine.builds import capabilities
-from servers_app.errors import EngineError, LaunchError, NoFreePortError
+from servers_app.errors import (
+    EngineError,
+    EngineSilentError,
+    LaunchError,
+    NoFreePortError,
+)
 from servers_app.exits import Cause, Ending
 from servers_app.keys import server_key
 from servers_app.models import Server, ServerState
-from servers_app.ports import claim_port, is_bindable
+from servers_app.ports import claim_port, is_bindable, unusable_address
 from servers_app.supervisor import ending, loading, room, row, stopping
 
 READINESS_POLL_S = 0.02
 WANTED_POLL_S = 0.25  # how soon a stop is seen while a model loads
 KEPT_POLL_S = 0.03
+LACK_PAUSE_S = 30.0  # of room on the disk, the node's address, a port, or an engine's answer
 
 
 def start(server: Server) -> None:
@@ -43,6 +53,15 @@ def start(server: Server) -> None:
 
 
 def _start(server: Server) -> None:
+    try:
+        server.model = as_on(server.model, server.node)
+    except NotOnNodeError as error:
+        ending.refuse(server, str(error))
+        return
+    # One that runs already, of a launch that was not written down, is met without any.
+    if not launcher.is_kept(server.pk) and (lack := shortage() or unusable_address()):
+        ending.postpone(server, lack, LACK_PAUSE_S)
+        return
     profile = active_profile()
     run_settings = settings_of(server.model, profile)
     if not server.model.is_launchable:
@@ -59,13 +78,17 @@ def _start(server: Server) -> None:
         argv = server_argv(
             engine, server.model, row.port_of(server), run_settings, host=row.host()
         )
-    except (EngineError, NoFreePortError) as error:
+    except (EngineSilentError, NoFreePortError) as error:
+        ending.postpone(server, str(error), LACK_PAUSE_S)
+        return
+    except EngineError as error:
         ending.refuse(server, str(error))
         return
     if room.make_room(server, run_settings, profile or Profile(), build):
         key = memory.key_of(server.model, run_settings, build, server.node)
         counted_as = {name: key[name] for name in ("ctx_size", "shape")}
-        _launch(server, engine, argv, build=build, counted_as=counted_as)
+        with span("launch a server", model=server.model.model_id, server_id=server.pk):
+            _launch(server, engine, argv, build=build, counted_as=counted_as)
 
 
 def _settle_port(server: Server) -> None:
@@ -73,7 +96,7 @@ def _settle_port(server: Server) -> None:
     stranger = server.port
     is_taken = (
         stranger is not None
-        and not is_bindable(stranger, row.host())
+        and not is_bindable(stranger)
         and not launcher.is_kept(server.pk)  # one of an earlier launch: it will be met
     )
     if is_taken:
@@ -117,7 +140,8 @@ def _launch(
     try:
         started, kept = _start_or_find(server, engine, argv)
     except LaunchError as error:
-        ending.refuse(server, str(error))
+        why = Ending(Cause.NOT_LAUNCHED, str(error), is_permanent=error.is_permanent)
+        ending.conclude(server, why)
         return
     row.write(
         server,
@@ -155,6 +179,8 @@ def _start_or_find(
 def wait_until_ready(server: Server) -> None:
     """Follow a load to its end; a process that was launched by somebody else, too."""
     launched_at = server.launched_at or timezone.now()
+    before_s = (timezone.now() - launched_at).total_seconds()
+    began = time.monotonic()  # by a clock that nobody sets
     is_wanted = _every(WANTED_POLL_S, lambda: row.is_wanted_as_it_is(server))
     watch = loading.Watch(server)
     while is_wanted():
@@ -166,7 +192,7 @@ def wait_until_ready(server: Server) -> None:
         if answer == probe.Health.READY:
             _accept(server)
             return
-        waited = (timezone.now() - launched_at).total_seconds()
+        waited = before_s + time.monotonic() - began
         if why := watch.why_to_give_up(waited, answer):
             stopping.end_process(server)
             ending.conclude(server, Ending(Cause.SLOW, why, is_permanent=False))

@@ -12,7 +12,7 @@ from django.conf import settings
 from models_app.locks import node_lock
 from servers_app import launcher, processes
 from servers_app.errors import LaunchError
-from servers_app.models import RUNNING, Server, Wanted
+from servers_app.models import RUNNING, Server, ServerState, Wanted
 from servers_app.processes import ProcessIdentity
 from servers_app.supervisor import stopping
 
@@ -29,9 +29,18 @@ def sweep(node: str) -> list[int]:
     for server_id in _kept():
         with node_lock(f"server-{server_id}") as held:
             if held and launcher.is_kept(server_id) and not _is_accounted_for(server_id, node):
-                _end(server_id)
+                _end(server_id, "no row knows it")
                 ended.append(server_id)
     return ended
+
+
+def end_all() -> None:
+    """End every llama-server of this data folder without asking the database, which is away.
+
+    Its keeper writes down how each ended, and whoever has the database next reads that.
+    """
+    for server_id in _kept():
+        _end(server_id, "the database cannot be asked")
 
 
 def _kept() -> list[int]:
@@ -45,17 +54,20 @@ def _kept() -> list[int]:
 def _is_accounted_for(server_id: int, node: str) -> bool:
     """Whether a row has it, or will meet it: a start finds the keeper, and adopts it."""
     server = Server.objects.filter(pk=server_id, node=node).first()
-    return server is not None and (
-        server.wanted == Wanted.RUNNING or (server.state in RUNNING and server.pid is not None)
-    )
+    if server is None:
+        return False
+    if server.state == ServerState.FAILED and server.next_start_at is None:
+        return server.wanted == Wanted.RUNNING and server.is_asked_again
+    has_process = server.state in RUNNING and server.pid is not None
+    return server.wanted == Wanted.RUNNING or has_process
 
 
-def _end(server_id: int) -> None:
+def _end(server_id: int, why: str) -> None:
     try:
         kept = launcher.read_kept(server_id)
     except LaunchError:
         return  # it is being launched, or ends
-    log.warning("llama-server %s runs, and no row knows it: it is stopped", kept.pid)
+    log.warning("llama-server %s runs, and %s: it is stopped", kept.pid, why)
     boot = processes.boot_id()
     keeper, server = kept.keeper_started_at, kept.started_at
     if server is not None:

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
+from models_app.clock import now_after
 from profiles_app.models import Profile
 from servers_app import logs, probe
 from servers_app.exits import Cause, Ending
@@ -21,11 +22,15 @@ from servers_app.supervisor import ending, room, row, stopping
 IDLE = "idle"  # who has stopped a server that nobody used
 CHANCE_POLL_S = 0.25
 BRIEF_S = 0.2
+AWAY = timedelta(seconds=20)  # four looks that did not come
 
 
 def look(server: Server, profile: Profile) -> None:
     """Write down how a ready or unhealthy server is, and act on it."""
     logs.rotate(server.pk)
+    if server.host and server.host != row.host():
+        _follow_address(server, profile)
+        return
     port, key, host = row.port_of(server), server_key(server.pk), row.host()
     answer = probe.health(port, host=host)
     work = probe.activity(port, key, host=host) if answer == probe.Health.READY else None
@@ -35,11 +40,13 @@ def look(server: Server, profile: Profile) -> None:
     now = timezone.now()
     is_busy = work is not None and work.requests > 0
     seen: dict[str, object] = {"health_at": now}
-    if not _is_stuck(server, answer, work):
+    was_away = _was_away(server, profile, now)
+    if not _is_stuck(server, answer, work) or was_away:
         seen["progressed_at"] = now
     if work is not None:
         seen["facts"] = {**server.facts, "progress": work.progress, "in_flight": work.requests}
-    if is_busy:
+    if is_busy or was_away or (server.last_used_at is not None and server.last_used_at > now):
+        # Nobody can tell for how long it was idle while the clock jumped: from now on.
         seen["last_used_at"] = now
     row.write(server, **seen)
     stuck_s = (now - (server.progressed_at or now)).total_seconds()
@@ -76,6 +83,8 @@ def is_due(server: Server, profile: Profile, now: datetime) -> bool:
     """Whether a server that is ready or unhealthy must be looked at now."""
     if server.state == ServerState.UNHEALTHY or server.health_at is None:
         return True
+    if server.health_at > now:
+        return True  # by a clock that was ahead
     if server.facts.get("in_flight"):
         return True  # what it has in hand must be seen to move
     if now - server.health_at >= timedelta(seconds=profile.health_check_interval):
@@ -103,6 +112,16 @@ def _is_stuck(server: Server, answer: probe.Health, work: probe.Activity | None)
     return bool(server.facts.get("progress") == work.progress)
 
 
+def _was_away(server: Server, profile: Profile, now: datetime) -> bool:
+    """Whether nobody could look at it for long, as on a node that was cut off; or the clock
+    jumped, which looks the same.
+
+    Its work may have halted because nobody took it; from now on it must move again.
+    """
+    longest = AWAY + timedelta(seconds=profile.health_check_interval)
+    return server.health_at is not None and now - server.health_at > longest
+
+
 def _start_anew(server: Server) -> None:
     """End a server that nobody can use: its key came of another SECRET_KEY."""
     stopping.end_process(server)
@@ -112,6 +131,20 @@ def _start_anew(server: Server) -> None:
         why="it has the key of another SECRET_KEY",
         stopped_at=timezone.now(),
         **row.no_process(),
+    )
+
+
+def _follow_address(server: Server, profile: Profile) -> None:
+    """Have a server launched anew that listens where its node was reached before."""
+    now = timezone.now()
+    why = f"it listens on {server.host}, and its node is reached at {row.host()} now"
+    row.remark(server, f"{why}: it is started anew")
+    Server.objects.filter(pk=server.pk).update(
+        restart_requested_at=now_after(server.launched_at),
+        requested_at=now,
+        drain_until=now + timedelta(seconds=profile.drain_seconds),
+        asked_by=row.SUPERVISOR,
+        asked_why=why,
     )
 
 

@@ -13,12 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from models_app.acting import who_asks
+from models_app.terminal import make_console
 from servers_app import apikeys
 from servers_app.apikey_models import MAX_RATE, ApiKey, Scope
 from servers_app.errors import ApiKeyError
 from servers_app.expiry import ACCEPTED, parse_expiry
-
-PIPED_WIDTH = 200  # columns, where no terminal has one
 
 
 class Command(BaseCommand):
@@ -90,9 +89,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps([_as_json(key) for key in keys], indent=2))
             return
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console.width = PIPED_WIDTH
+        console = make_console()
         if not keys:
             console.print("There is no key. `manage.py apikey new NAME` makes one.")
             return

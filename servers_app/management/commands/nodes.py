@@ -2,76 +2,109 @@
 
 import json
 from argparse import ArgumentParser
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.core.management.base import BaseCommand
-from django.db.models import Count
+from django.core.management.base import BaseCommand, CommandError
+from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from servers_app.models import RUNNING, EngineBuild, Node, Server
+from models_app.errors import ModelsError
+from models_app.terminal import make_console
+from servers_app.errors import ServersError
+from servers_app.node_list import NodeState, ShownNode, shown
+from servers_app.node_service import forget, set_cordoned
 
 GIB = 2**30
-PIPED_WIDTH = 200  # columns, where no terminal has one
+COLOURS = {NodeState.ALIVE: "green", NodeState.CORDONED: "yellow", NodeState.SILENT: "red"}
 
 
 class Command(BaseCommand):
-    help = "Show the nodes: whether each is there, what it has, and what it runs."
+    help = "Show the nodes; cordon or uncordon one, or forget one that is gone for good."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "action",
+            nargs="?",
+            choices=("list", "cordon", "uncordon", "forget"),
+            default="list",
+        )
+        parser.add_argument("name", nargs="?", default="", help="Of a node.")
         parser.add_argument("--json", action="store_true", help="For machines.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        nodes = list(Node.objects.all())
-        servers = dict(
-            Server.objects.filter(state__in=RUNNING)
-            .order_by("node")
-            .values_list("node")
-            .annotate(count=Count("pk"))
-        )
-        builds = defaultdict(list)
-        for engine in EngineBuild.objects.filter(problem=""):
-            builds[engine.node].append(engine.version or engine.path)
-        if options["json"]:
-            rows = [
-                _as_json(node, servers.get(node.name, 0), builds[node.name]) for node in nodes
-            ]
-            self.stdout.write(json.dumps(rows, indent=2))
+        action, name = options["action"], options["name"]
+        if action == "list":
+            self._list(as_json=options["json"], name=name)
             return
-        console = Console(highlight=False)
-        if not console.is_terminal:
-            console.width = PIPED_WIDTH
+        if not name:
+            msg = f"Name the node: manage.py nodes {action} NAME."
+            raise CommandError(msg)
+        try:
+            if action == "forget":
+                gone = forget(name)
+                what = f"servers {gone.servers}, scan roots {gone.scan_roots}"
+                self.stdout.write(
+                    f"Forgot {name}. What went with it: {what}, copies of models {gone.copies}."
+                )
+                return
+            set_cordoned(name, cordoned=action == "cordon")
+        except (ModelsError, ServersError) as error:
+            raise CommandError(str(error)) from error
+        gets = "gets no new servers; those there stay" if action == "cordon" else "gets servers"
+        self.stdout.write(f"{name} {gets}.")
+
+    def _list(self, *, as_json: bool, name: str) -> None:
+        nodes = [node for node in shown() if not name or node.node.name == name]
+        if name and not nodes:
+            msg = f"Node not found: {name}. `manage.py nodes` shows them."
+            raise CommandError(msg)
+        if as_json:
+            rows = list(map(_as_json, nodes))
+            self.stdout.write(json.dumps(rows, indent=2, cls=DjangoJSONEncoder))
+            return
+        console = make_console()
         if not nodes:
             console.print("No node has been seen yet. Start one: `manage.py run`.")
             return
-        table = Table(
-            *("Node", "Address", "Alive", "Cores", "GiB free", "GPUs", "Servers", "Build"),
-            box=None,
-        )
+        console.print(_table(nodes))
         for node in nodes:
-            table.add_row(
-                escape(node.name),
-                escape(node.address),
-                _alive(node),
-                str(node.hardware.get("logical_cores", "-")),
-                _memory(node.hardware),
-                escape("\n".join(map(_gpu, node.hardware.get("gpus", [])))) or "-",
-                str(servers.get(node.name, 0)),
-                escape("\n".join(builds[node.name])) or "-",
-            )
-        console.print(table)
+            for warning in node.warnings:
+                console.print(f"[yellow]{escape(node.node.name)}:[/] {escape(warning)}")
 
 
-def _alive(node: Node) -> str:
-    if node.is_alive:
-        return "[green]yes[/]"
+def _table(nodes: Iterable[ShownNode]) -> Table:
+    columns = ("Node", "Address", "State", "Cores", "GiB free", "GPUs", "Servers", "Models")
+    table = Table(*columns, "Version", "Build", box=None)
+    for each in nodes:
+        node = each.node
+        table.add_row(
+            escape(node.name),
+            escape(node.address),
+            _state(each),
+            str(node.hardware.get("logical_cores", "-")),
+            _memory(node.hardware),
+            escape("\n".join(map(_gpu, node.hardware.get("gpus", [])))) or "-",
+            str(each.running),
+            str(each.models),
+            escape(each.version) or "-",
+            escape("\n".join(each.builds)) or "-",
+        )
+    return table
+
+
+def _state(shown_node: ShownNode) -> str:
+    node, state = shown_node.node, shown_node.state
+    text = state.label.lower()
     if node.heartbeat_at is None:
-        return "[red]never seen[/]"
-    return f"[red]no, last seen {timezone.localtime(node.heartbeat_at):%Y-%m-%d %H:%M:%S}[/]"
+        text = "never seen"
+    elif state == NodeState.SILENT:
+        text = f"silent since {timezone.localtime(node.heartbeat_at):%Y-%m-%d %H:%M:%S}"
+    if state == NodeState.SILENT and node.is_cordoned:
+        text += ", cordoned"
+    return f"[{COLOURS[state]}]{text}[/]"
 
 
 def _memory(hardware: Mapping[str, Any]) -> str:
@@ -85,15 +118,14 @@ def _gpu(gpu: Mapping[str, Any]) -> str:
     return f"{gpu['name']}, {free:.1f} of {total:.1f} GiB free"
 
 
-def _as_json(node: Node, servers: int, builds: list[str]) -> dict[str, Any]:
+def _as_json(shown_node: ShownNode) -> dict[str, Any]:
+    """Return what the API tells of it, and what only who is on a machine may know."""
+    node = shown_node.node
     return {
-        "name": node.name,
-        "address": node.address,
+        **shown_node.as_json(),
         "is_alive": node.is_alive,
-        "heartbeat_at": node.heartbeat_at.isoformat() if node.heartbeat_at else None,
-        "started_at": node.started_at.isoformat() if node.started_at else None,
         "worker_pid": node.worker_pid,
         "hardware": node.hardware,
-        "servers_running": servers,
-        "builds": builds,
+        "facts": node.facts,
+        "servers_running": shown_node.running,
     }

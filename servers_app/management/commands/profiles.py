@@ -8,12 +8,13 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from rich.console import Console
+from django.utils import timezone
 from rich.markup import escape
 from rich.table import Table
 
 from models_app.acting import who_asks
 from models_app.errors import ModelsError
+from models_app.terminal import make_console
 from profiles_app import files, services
 from profiles_app.api import to_json
 from profiles_app.document import changes, written
@@ -25,8 +26,6 @@ from profiles_app.validation import Validation, validate
 from profiles_app.yamltext import write_yaml
 from servers_app.planning import Plan, Step, explained, make_plan
 from servers_app.services import activate_profile
-
-PIPED_WIDTH = 200  # columns, where no terminal has one
 
 
 class Command(BaseCommand):
@@ -76,9 +75,7 @@ class Command(BaseCommand):
             command.add_argument("--json", action="store_true", help="For machines.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.console = Console(highlight=False)
-        if not self.console.is_terminal:
-            self.console.width = PIPED_WIDTH
+        self.console = make_console()
         self.as_json: bool = options["json"]
         run: Callable[[dict[str, Any]], None] = getattr(self, f"_{options['command']}")
         try:
@@ -199,7 +196,8 @@ class Command(BaseCommand):
         self.console.print(
             f"Activated '{profile.slug}': {len(activation.started)} servers wanted, "
             f"{len(activation.restarted)} of them restarting, "
-            f"{len(activation.stopped)} stopping."
+            + (f"{len(activation.moved)} moving, " if activation.moved else "")
+            + f"{len(activation.stopped)} stopping."
         )
 
     def _show_plan(self, plan: Plan, validation: Validation) -> None:
@@ -207,13 +205,17 @@ class Command(BaseCommand):
             self._print({**plan.as_json(), "validation": validation.as_json()})
             return
         self._show_findings(validation)
-        colours = {Step.START: "green", Step.STOP: "red", Step.RESTART: "yellow"}
+        colours = {Step.START: "green", Step.STOP: "red"}
+        colours |= dict.fromkeys((Step.RESTART, Step.MOVE), "yellow")
         for wish in plan.wishes:
             colour = colours.get(wish.step, "dim")
             replica = f" (replica {wish.replica + 1})" if wish.replica else ""
+            where = f" on {wish.node}" if plan.nodes > 1 and wish.node else ""
             why = f": {wish.why}" if wish.why else ""
             self.console.print(
-                f"{wish.model.model_id}{replica} [{colour}]{wish.step.label}[/]{escape(why)}"
+                f"{wish.model.model_id}{replica}{escape(where)} "
+                f"[{colour}]{wish.step.label}[/]{escape(why)}",
+                soft_wrap=True,
             )
         self.console.print(
             f"Memory, estimated: {plan.memory_before_mib:,} MiB now, "
@@ -278,7 +280,7 @@ class Command(BaseCommand):
             return
         table = Table("Version", "At", "By", "What", box=None)
         for version in versions:
-            at = f"{version.created_at:%Y-%m-%d %H:%M}"
+            at = f"{timezone.localtime(version.created_at):%Y-%m-%d %H:%M}"
             table.add_row(str(version.number), at, version.author, escape(version.summary))
         self.console.print(table)
 

@@ -12,7 +12,6 @@ from functools import partial
 from threading import Event
 from typing import Any, TypeVar
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 from rich.console import Console
@@ -22,26 +21,30 @@ from models_app.acting import who_asks
 from models_app.errors import ModelsError, NoWorkerError, QueueUnavailableError
 from models_app.models import DiscoveredModel
 from models_app.queue import require_worker
+from models_app.terminal import INTERRUPTED, make_console
 from profiles_app.errors import ProfilesError
-from profiles_app.resolution import settings_of
 from profiles_app.services import active_profile
 from servers_app import following, logs, services
-from servers_app.engine.argv import explain_argv
-from servers_app.engine.binary import find_engine
+from servers_app.command_line import command_line
 from servers_app.errors import ServersError
 from servers_app.figures import name_of
 from servers_app.following import WHEN_BACK, Outcome
-from servers_app.lookup import find_model, find_server, is_here, never_started, unknown
+from servers_app.lookup import (
+    find_model,
+    find_server,
+    is_here,
+    never_started,
+    require_node,
+    unknown,
+)
 from servers_app.models import RUNNING, Server, ServerEvent, ServerState
-from servers_app.nodes import host_to_bind
 from servers_app.planning import node_of
 from servers_app.serializers import EventSerializer, ServerSerializer
 from servers_app.terminal import arguments_table, bars, events_table, servers_table
 
-PIPED_WIDTH = 200  # columns, where no terminal has one
 WATCH_S = 1.0
 WORKER_CHECK_S = 15.0  # while something is waited for: is there anybody who does it?
-INTERRUPTED = 130  # as a shell says it of Ctrl-C
+MAX_SHOWN = 1_000_000  # lines of a log, or events
 
 BESIDES = (
     "MAGI gives it besides LLAMA_API_KEY (its key, not shown) and XDG_CONFIG_HOME (an empty "
@@ -63,12 +66,15 @@ class Command(BaseCommand):
         start = commands.add_parser("start", help="Start one, or all of the active profile.")
         stop = commands.add_parser("stop", help="Stop one, or all.")
         restart = commands.add_parser("restart", help="Start one anew.")
+        move = commands.add_parser("move", help="Stop one, and start it on another node.")
+        move.add_argument("model_id", metavar="ID")
+        move.add_argument("--to", default="", metavar="NODE", help="Else the best there is.")
         for command in (start, stop):
             command.add_argument("model_id", nargs="?", metavar="ID")
             command.add_argument("--all", action="store_true")
         restart.add_argument("model_id", metavar="ID")
         stop.add_argument("--at-once", action="store_true", help="Cut requests in flight.")
-        for command in (start, stop, restart):
+        for command in (start, stop, restart, move):
             command.add_argument("--no-wait", action="store_true", help="Only ask for it.")
         logs_ = commands.add_parser("logs", help="Print the end of its log.")
         logs_.add_argument("model_id", metavar="ID")
@@ -80,16 +86,17 @@ class Command(BaseCommand):
         argv = commands.add_parser("command", help="Print the command line it is run with.")
         argv.add_argument("model_id", metavar="ID")
         argv.add_argument("--explain", action="store_true", help="Where each value is from.")
-        for command in (start, stop, restart, logs_, argv):
+        for command in (start, stop, restart, move, logs_, argv):
             command.add_argument("--replica", type=int, default=0, metavar="N", help="From 0.")
+            command.add_argument(
+                "--node", default="", metavar="NODE", help="Where, if there are several."
+            )
         for name, command in commands.choices.items():
             if name != "logs":
                 command.add_argument("--json", action="store_true", help="For machines.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.console = Console(highlight=False)
-        if not self.console.is_terminal:
-            self.console.width = PIPED_WIDTH
+        self.console = make_console()
         self.as_json: bool = options.get("json", False)
         run: Callable[[dict[str, Any]], None] = getattr(self, f"_{options['command']}")
         try:
@@ -131,7 +138,7 @@ class Command(BaseCommand):
 
     def _logs(self, options: dict[str, Any]) -> None:
         server = self._server(options)
-        count = _at_least_one(options["count"])
+        count = _how_many(options["count"])
         if not is_here(server):
             msg = (
                 f"The log is on node {server.node}: run this there, or see "
@@ -154,7 +161,7 @@ class Command(BaseCommand):
         events = ServerEvent.objects.select_related("server__model")
         if options["model_id"]:
             events = events.filter(server__model=_model(options["model_id"]))
-        events = events[: _at_least_one(options["count"])]
+        events = events[: _how_many(options["count"])]
         if self.as_json:
             self._print(
                 [
@@ -169,13 +176,11 @@ class Command(BaseCommand):
 
     def _command(self, options: dict[str, Any]) -> None:
         model, profile = _model(options["model_id"]), active_profile()
-        server = find_server(model, options["replica"])
+        server = find_server(model, options["replica"], _node(options))
         port = (server.port if server else None) or model.port
-        engine = find_engine(profile.engine if profile else "")
-        values = settings_of(model, profile)
-        arguments = explain_argv(engine, model, port, values, host=host_to_bind())
-        parts = [part for each in arguments for part in (each.flag, each.value)]
-        argv = [part for part in parts if part is not None]
+        node = options["node"] or (server.node if server else node_of(model))
+        arguments, engine, of_node = line = command_line(model, node, profile, port)
+        argv = line.argv
         if self.as_json:
             listed = [argument._asdict() for argument in arguments]
             self._print(
@@ -186,9 +191,9 @@ class Command(BaseCommand):
             self.console.print(arguments_table(arguments))
         else:
             self.stdout.write(shlex.join(argv))
-        notes = [f"It is run in {engine.cwd}."] if engine.cwd else []
-        if node_of(model) != settings.MAGI_NODE:
-            notes.append(f"It is run on node {node_of(model)}, which may have another engine.")
+        notes = [f"It is run in {engine.cwd}."] if engine.cwd and not of_node else []
+        if of_node:
+            notes.append(of_node)
         if port is None:
             notes.append("It has no port yet: PORT stands for one of the range.")
         if server and server.state in RUNNING and server.argv and server.argv != argv:
@@ -205,6 +210,9 @@ class Command(BaseCommand):
         refused: list[str] = []
         running = _those(lambda server: following.start_outcome(server) == Outcome.DONE)
         if _is_for_all(options):
+            if options["node"]:
+                msg = "--node goes with an ID; of a profile, its placement says where."
+                raise CommandError(msg)
             activation = _asked(partial(services.request_start_all, who=who_asks()))
             servers = activation.started
             refused += (f"No model here has the id {id_}." for id_ in activation.missing)
@@ -213,7 +221,7 @@ class Command(BaseCommand):
             model, replica = _model(options["model_id"]), options["replica"]
             why = "manage.py servers start"
             ask = partial(services.request_start, model, who=who_asks(), why=why)
-            servers = [_asked(partial(ask, replica=replica))]
+            servers = [_asked(partial(ask, replica=replica, node=_node(options)))]
         self._finish(
             servers,
             options,
@@ -224,15 +232,25 @@ class Command(BaseCommand):
 
     def _restart(self, options: dict[str, Any]) -> None:
         model, replica = _model(options["model_id"]), options["replica"]
-        server = find_server(model, replica)
+        node = _node(options)
+        server = find_server(model, replica, node)
         asker = {"who": who_asks(), "why": "manage.py servers restart"}
         if server is None:
-            ask = partial(services.request_start, model, replica=replica, **asker)
-            server = _asked(ask)
+            asked = {"replica": replica, "node": node, **asker}
+            server = _asked(partial(services.request_start, model, **asked))
         else:
             _asked(partial(services.request_restart, server, **asker))
         answer_of = partial(following.start_answer, ran_already=False)
         self._finish([server], options, following.start_outcome, answer_of)
+
+    def _move(self, options: dict[str, Any]) -> None:
+        server = self._server(options)
+        server.model = _model(options["model_id"])
+        to = require_node(options["to"]) if options["to"] else ""
+        asker = {"who": who_asks(), "why": "manage.py servers move"}
+        moved = _asked(partial(services.request_move, server, to=to, **asker))
+        answer_of = partial(following.start_answer, ran_already=False)
+        self._finish([moved], options, following.start_outcome, answer_of)
 
     def _stop(self, options: dict[str, Any]) -> None:
         running = _those(lambda server: server.state in RUNNING)
@@ -242,7 +260,7 @@ class Command(BaseCommand):
             "at_once": options["at_once"],
         }
         if _is_for_all(options):
-            servers = _asked(partial(services.request_stop_all, **asker))
+            servers = _asked(partial(services.request_stop_all, _node(options), **asker))
         else:
             servers = [self._server(options)]
             _asked(partial(services.request_stop, servers[0], **asker))
@@ -314,10 +332,11 @@ class Command(BaseCommand):
 
     def _server(self, options: dict[str, Any]) -> Server:
         model = _model(options["model_id"])
-        server = find_server(model, options["replica"])
+        node = _node(options)
+        server = find_server(model, options["replica"], node)
         if server is None:
             msg = (
-                f"{never_started(model, options['replica'])} "
+                f"{never_started(model, options['replica'], node)} "
                 f"`manage.py servers start {model.model_id}` starts it."
             )
             raise CommandError(msg)
@@ -333,6 +352,10 @@ def _model(model_id: str) -> DiscoveredModel:
         msg = f"{unknown(model_id)} `manage.py models list` shows all."
         raise CommandError(msg)
     return model
+
+
+def _node(options: dict[str, Any]) -> str:
+    return require_node(options["node"]) if options["node"] else ""
 
 
 def _those(holds: Callable[[Server], bool]) -> set[int]:
@@ -367,8 +390,8 @@ def _asked(ask: Callable[[], T]) -> T:
         raise CommandError(msg) from error
 
 
-def _at_least_one(count: int) -> int:
-    if count < 1:
-        msg = f"-n {count}: it is a number from 1 up."
+def _how_many(count: int) -> int:
+    if not 1 <= count <= MAX_SHOWN:
+        msg = f"-n {count}: it is a number from 1 to {MAX_SHOWN}."
         raise CommandError(msg)
     return count

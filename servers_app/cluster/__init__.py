@@ -1,0 +1,1 @@
+"""What nodes do for each other: see that one is lost, and take over its servers."""
