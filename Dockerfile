@@ -3,6 +3,8 @@
 FROM python:3.11-slim
 
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 MAGI_DATA_DIR=/data MODEL_SCAN_PATH=/models
+# What is fetched lies in the volume: /models is read-only, and so is the rest of a container.
+ENV HF_HOME=/data/huggingface OLLAMA_MODELS=/data/ollama
 WORKDIR /app
 
 # llama.cpp's wheel is linked against OpenMP.
@@ -19,4 +21,4 @@ USER magi
 VOLUME /data
 EXPOSE 8000
 
-CMD ["python", "-m", "uvicorn", "magi_site.asgi:application", "--host", "0.0.0.0", "--port", "8000", "--timeout-graceful-shutdown", "5", "--http", "magi_site.http_protocol:BoundedProtocol", "--ws", "none", "--no-access-log", "--no-proxy-headers", "--no-server-header"]
+CMD ["python", "-m", "magi_site.web", "--host", "0.0.0.0", "--port", "8000"]

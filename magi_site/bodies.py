@@ -7,11 +7,15 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import Final
 
+from django.conf import settings
+
+from magi_site.guard import GUARDED
 from servers_app.gateway.asgi import Exchange, Message, Receive, Scope, Send
 from servers_app.gateway.current import CLIENT_GONE
 from servers_app.gateway.errors import BodyTooLargeError, ClientGoneError
+from servers_app.manager.envelope import refused
 
-MAX_BODY_BYTES: Final = 4 * 2**20  # a profile has 256 KiB, a question to /api/query 1 MiB
+MAX_BODY_BYTES: Final = 4 * 2**20  # of the admin's forms, with their files
 
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -22,9 +26,10 @@ async def with_bounded_body(
     """Have `application` answer a request whose body has been read, or answer 413."""
     exchange = Exchange(scope, receive, send)
     try:
-        body = await exchange.read_body(MAX_BODY_BYTES)
+        body = await exchange.read_body(most_bytes(scope["path"]))
     except BodyTooLargeError as error:
-        await exchange.answer(error.status, {"detail": error.message})
+        refusal = refused(scope["path"], error.message, error.code)
+        await exchange.answer(error.status, refusal)
         return
     except ClientGoneError:
         return
@@ -40,3 +45,12 @@ async def with_bounded_body(
         return message
 
     await application(scope, receive_again, send)
+
+
+def most_bytes(path: str) -> int:
+    """Return how much a body at `path` may have.
+
+    Of JSON Django takes no more than this, and calls the rest a bad request: a profile has
+    256 KiB, a question to /api/query 1 MiB.
+    """
+    return settings.DATA_UPLOAD_MAX_MEMORY_SIZE if path.startswith(GUARDED) else MAX_BODY_BYTES

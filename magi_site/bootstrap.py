@@ -10,6 +10,7 @@ from rich.markup import escape
 from magi_site.datadir import make_private_dir
 from magi_site.first_admin import USERNAME, ensure_admin
 from magi_site.groups import ensure_groups
+from magi_site.schema_state import difference, one_setup
 from profiles_app.errors import PresetFileError
 from profiles_app.files import sync
 from profiles_app.presets import ensure_shipped_presets
@@ -17,10 +18,20 @@ from profiles_app.services import refresh_variables
 
 
 def bootstrap(console: Console) -> None:
-    """Bring the database up to date, read profile files, make the first admin."""
+    """Bring the database up to date, read profile files, make the first admin.
+
+    Of several that are started at once, on whichever machine, one does it, and the others wait.
+    """
     data_dir = Path(settings.MAGI_DATA_DIR)
     make_private_dir(data_dir)
+    with one_setup(lambda: console.print("Another setup is at work; waiting for it.")):
+        _bootstrap(console, data_dir)
+
+
+def _bootstrap(console: Console, data_dir: Path) -> None:
     call_command("migrate", verbosity=0, interactive=False)
+    if sentence := difference():
+        console.print(f"[yellow]{escape(sentence)}[/]")
     ensure_groups()
     try:
         ensure_shipped_presets()

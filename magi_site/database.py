@@ -2,9 +2,12 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
+
+from magi_site.keepalive import POSTGRESQL
 
 # Measured with 20 writing threads: WAL, immediate transactions and a long busy
 # timeout give no "database is locked" at all. A shorter timeout is worse than it
@@ -16,6 +19,9 @@ SQLITE_OPTIONS = {
 }
 POOL_TIMEOUT_S = 10  # that a thread waits for a connection
 POOL_IDLE_S = 60
+# One attempt, and no pauses between several: after a long cut these have grown to minutes, and
+# whoever asks for a connection meanwhile would wait for their end.
+POOL_RECONNECT_S = 1
 ENGINES = {
     "django.db.backends.sqlite3": "sqlite:///PATH",
     "django.db.backends.postgresql": "postgres://USER:PASSWORD@HOST:PORT/NAME",
@@ -36,7 +42,7 @@ def database_from_url(url: str, data_dir: Path, *, connections: int) -> dict[str
     """
     accepted = " or ".join(ENGINES.values())
     if not url:
-        url = f"sqlite:///{data_dir / 'magi.sqlite3'}"
+        url = f"sqlite:///{quote(str(data_dir / 'magi.sqlite3'))}"
     try:
         config = dict(dj_database_url.parse(url))
     except (ValueError, KeyError) as error:
@@ -44,6 +50,9 @@ def database_from_url(url: str, data_dir: Path, *, connections: int) -> dict[str
         raise ImproperlyConfigured(msg) from error
     if config["ENGINE"] not in ENGINES:
         msg = f"DATABASE_URL names a database that MAGI does not run on; use {accepted}."
+        raise ImproperlyConfigured(msg)
+    if config["NAME"] == ":memory:":
+        msg = f"DATABASE_URL names no file: each process would have its own; use {accepted}."
         raise ImproperlyConfigured(msg)
     if config["ENGINE"] == "django.db.backends.sqlite3":
         config |= {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}
@@ -57,8 +66,13 @@ def database_from_url(url: str, data_dir: Path, *, connections: int) -> dict[str
             "max_size": connections,
             "timeout": POOL_TIMEOUT_S,
             "max_idle": POOL_IDLE_S,
+            "reconnect_timeout": POOL_RECONNECT_S,
         }
         config["CONN_HEALTH_CHECKS"] = True
-        options: Any = config.get("OPTIONS", {})
-        config["OPTIONS"] = {**options, "pool": pool}
+        options: Any = config.get("OPTIONS", {})  # what the URL says goes first
+        config["OPTIONS"] = {
+            **POSTGRESQL,
+            **options,
+            "pool": pool,
+        }
     return config

@@ -12,6 +12,9 @@ from django.core.exceptions import ImproperlyConfigured
 # sun_path of sockaddr_un holds 104 bytes on macOS and 108 on Linux, with its NUL.
 MAX_SOCKET_PATH_BYTES = 103
 LONGEST_SOCKET_NAME = "redis.sock"
+UNREADABLE_REDIS = (
+    "REDIS_URL cannot be read; use redis://HOST:PORT/NUMBER, rediss:// or unix:///PATH."
+)
 
 
 def runtime_dir(data_dir: Path) -> Path:
@@ -91,15 +94,23 @@ def broker_url(redis_url: str) -> str:
     """Return `redis_url` as Celery spells it (kombu says redis+socket for unix).
 
     Raises:
-        ImproperlyConfigured: the scheme is not one that a Redis client knows.
+        ImproperlyConfigured: no Redis client knows the scheme, or what follows is no address.
+            The message never repeats that, which may hold a password.
 
     >>> broker_url("unix:///run/redis.sock")
     'redis+socket:///run/redis.sock'
     """
-    scheme = urlsplit(redis_url).scheme
-    if scheme in {"redis", "rediss"}:
-        return redis_url
-    if scheme == "unix":
-        return "redis+socket" + redis_url.removeprefix("unix")
-    msg = f"REDIS_URL begins with {scheme!r}; use redis://, rediss:// or unix://."
-    raise ImproperlyConfigured(msg)
+    try:
+        parts = urlsplit(redis_url)
+        is_usable = parts.port != 0
+    except ValueError as error:  # half an IPv6 address, or a port that is none
+        raise ImproperlyConfigured(UNREADABLE_REDIS) from error
+    if parts.scheme not in {"redis", "rediss", "unix"}:
+        msg = f"REDIS_URL begins with {parts.scheme!r}; use redis://, rediss:// or unix://."
+        raise ImproperlyConfigured(msg)
+    path = parts.path.removeprefix("/")
+    is_socket = parts.scheme == "unix"
+    # Celery refuses a database that is no number; other clients take the first one instead.
+    if not (is_usable and (path if is_socket else path.isdecimal() or not path)):
+        raise ImproperlyConfigured(UNREADABLE_REDIS)
+    return "redis+socket" + redis_url.removeprefix("unix") if is_socket else redis_url

@@ -4,21 +4,56 @@ import ipaddress
 import os
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
+import dotenv
 from django.core.exceptions import ImproperlyConfigured
 
 TRUE_WORDS = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS = frozenset({"0", "false", "no", "off"})
 SLUG = re.compile(r"[-\w]{1,64}", re.ASCII)
+# In queues' and workers' names, where @ and * would mean something else.
+LABEL = re.compile(r"[A-Za-z0-9][-.\w]{0,62}", re.ASCII)
 FLAG = re.compile(r"--?[A-Za-z][-\w]{0,63}", re.ASCII)
 # Names separated by dots (RFC 1123, section 2.1); Docker's have underscores. What ends in a
 # number is no name: it was to be an IP address.
 HOST_NAME = re.compile(r"(\w[-\w]*\.)*(?!\d+$)\w[-\w]*", re.ASCII)
 
 
+def load_env_file(path: Path) -> None:
+    """Take the variables of a file, if there is one; the environment wins.
+
+    Raises:
+        ImproperlyConfigured: it cannot be read, or is no text.
+    """
+    try:
+        dotenv.load_dotenv(path)
+    except (OSError, ValueError) as error:  # of its encoding, or a NUL
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        msg = f"{path} cannot be read: {reason}. MAGI_ENV_FILE names another file."
+        raise ImproperlyConfigured(msg) from error
+
+
 def env_str(name: str, default: str) -> str:
     """Return the variable `name`, or `default` when it is unset or empty."""
     return os.environ.get(name) or default
+
+
+def env_label(name: str, default: str) -> str:
+    """Return the variable `name` as a name that may be a part of others.
+
+    Raises:
+        ImproperlyConfigured: it is none.
+    """
+    value = env_str(name, default).strip()
+    if LABEL.fullmatch(value):
+        return value
+    msg = (
+        f"{name}={value!r} is not accepted; give up to 63 letters, digits, - _ and ., with a "
+        "letter or a digit first."
+    )
+    raise ImproperlyConfigured(msg)
 
 
 def env_choice(name: str, default: str, *, choices: tuple[str, ...]) -> str:
@@ -54,16 +89,58 @@ def env_host(name: str, default: str) -> str:
     raise ImproperlyConfigured(msg)
 
 
+def env_url(name: str, default: str) -> str:
+    """Return the variable `name` as the address of a site, without a slash at its end.
+
+    Raises:
+        ImproperlyConfigured: it is none of http or https, or has more than a path.
+    """
+    value = env_str(name, default).strip().rstrip("/")
+    try:
+        parts = urlsplit(value)
+        is_site = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # half an IPv6 address, or a port that is none
+        is_site = False
+    if is_site and not (parts.query or parts.fragment):
+        return value
+    shown = value.rpartition("@")[2]  # before that, there may be a password
+    msg = f"{name}={shown!r} is not accepted; give an address such as {default}."
+    raise ImproperlyConfigured(msg)
+
+
+def env_time_zone(name: str, default: str) -> str:
+    """Return the variable `name` as the name of a time zone.
+
+    Raises:
+        ImproperlyConfigured: there is none of that name.
+    """
+    value = env_str(name, default).strip()
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as error:
+        msg = f"{name}={value!r} is no time zone; give a name such as Europe/Madrid."
+        raise ImproperlyConfigured(msg) from error
+    return value
+
+
 def env_path(name: str, default: Path) -> Path:
-    """Return the variable `name` as an absolute path, with `~` expanded."""
-    return Path(os.environ.get(name) or default).expanduser().absolute()
+    """Return the variable `name` as an absolute path, with `~` expanded.
+
+    Raises:
+        ImproperlyConfigured: it is in the home folder of somebody who has none.
+    """
+    return _path(name, os.environ.get(name) or str(default))
 
 
 def env_paths(name: str, default: list[Path]) -> list[Path]:
-    """Return the variable `name` as paths separated by `os.pathsep`."""
+    """Return the variable `name` as paths separated by `os.pathsep`.
+
+    Raises:
+        ImproperlyConfigured: as env_path.
+    """
     raw = os.environ.get(name, "")
     parts = [part for part in raw.split(os.pathsep) if part.strip()]
-    return [Path(part).expanduser().absolute() for part in parts] or default
+    return [_path(name, part) for part in parts] or default
 
 
 def env_names(name: str) -> tuple[str, ...]:
@@ -137,7 +214,7 @@ def env_programs(name: str, *, reserved: str) -> dict[str, Path]:
         if problem:
             msg = f"{name}: {part!r} {problem}."
             raise ImproperlyConfigured(msg)
-        programs[key] = Path(path).expanduser().absolute()
+        programs[key] = _path(name, path)
     return programs
 
 
@@ -177,3 +254,11 @@ def env_bool(name: str, *, default: bool) -> bool:
         return False
     msg = f"{name}={raw!r} is not a boolean; use one of {sorted(TRUE_WORDS | FALSE_WORDS)}."
     raise ImproperlyConfigured(msg)
+
+
+def _path(name: str, text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:
+        msg = f"{name}: {text!r} is in a home folder that this machine does not know."
+        raise ImproperlyConfigured(msg) from error

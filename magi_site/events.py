@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from magi_site import draining
 from magi_site.event_hub import EventHub
 from magi_site.stream_access import Pass, let_in
 from models_app.errors import QueueUnavailableError
@@ -89,9 +90,11 @@ def on_stop_signal(end: Callable[[], None]) -> None:
     """Call `end` in this loop when the server is asked to stop, besides what it does then.
 
     uvicorn tells its application only after every response has ended, and waits for
-    seconds for those that do not end by themselves.
+    seconds for those that do not end by themselves. Clients that are sent away so early find
+    another process, or this one once more, if it drains: then they are sent away again.
     """
     loop = asyncio.get_running_loop()
+    draining.at_end(end)
     for number in (signal.SIGINT, signal.SIGTERM):
         served: Any = signal.getsignal(number)
         if not callable(served):

@@ -21,7 +21,9 @@ _OURS: Final = ("models_app", "profiles_app", "servers_app")
 _SECRET: Final = frozenset({"servers_app.view_apikey"})
 _OPERATED: Final = frozenset(
     {
+        "models_app.add_download",
         "models_app.add_scan",  # rescan
+        "models_app.change_download",  # cancel
         "models_app.change_discoveredmodel",  # overrides, notes
         "profiles_app.add_modelpreset",
         "profiles_app.add_modelrunsettings",
@@ -42,6 +44,11 @@ _OPERATED: Final = frozenset(
         "profiles_app.delete_profilemember",
         "profiles_app.delete_samplingpreset",
         "profiles_app.delete_tierrule",
+        "servers_app.add_benchmark",
+        "servers_app.add_comparison",
+        "servers_app.add_vote",
+        "servers_app.change_benchmark",  # cancel
+        "servers_app.change_comparison",  # cancel
         "servers_app.change_requestrecord",  # labels
         "servers_app.change_server",  # start, stop, restart
         "servers_app.infer",

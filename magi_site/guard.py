@@ -15,9 +15,10 @@ from django.http.request import split_domain_port, validate_host
 
 from servers_app.gateway.asgi import Exchange, Receive, Scope, Send
 from servers_app.gateway.errors import GatewayError
+from servers_app.manager.envelope import refused
 
 GATEWAY: Final = "/v1/"
-GUARDED: Final = (GATEWAY, "/api/", "/ai/")  # the admin has Django's own CSRF check
+GUARDED: Final = (GATEWAY, "/api/", "/ai/", "/metrics")  # the admin has Django's own CSRF check
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 FOREIGN_SITES: Final = frozenset({b"cross-site", b"same-site"})  # not this origin
 # What a page may send anywhere without asking (a "simple" request of the Fetch standard);
@@ -37,7 +38,8 @@ class RefusedError(GatewayError):
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as clients of that path expect it."""
         path: str = scope["path"]
-        body = self.body_for(path) if path.startswith(GATEWAY) else {"detail": self.message}
+        is_gateway = path.startswith(GATEWAY)
+        body = self.body_for(path) if is_gateway else refused(path, self.message, self.code)
         await Exchange(scope, receive, send).answer(self.status, body)
 
 

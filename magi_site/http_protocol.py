@@ -1,15 +1,19 @@
-"""uvicorn's HTTP protocol, with a bound to what comes before and around a body.
+"""uvicorn's HTTP protocol, with bounds to what clients can keep busy.
 
-uvicorn's own keeps the URL and the headers of a request in memory however large they are;
-`--h11-max-incomplete-event-size` is for its other parser alone.
+uvicorn's own keeps the URL and the headers of a request in memory however large they are
+(`--h11-max-incomplete-event-size` is for its other parser alone), and waits for ever for
+whoever has asked for something and does not read the answer.
 """
 
+import asyncio
 from typing import Any, Final, NoReturn
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEAD_BYTES: Final = 64 * 2**10  # request line and headers; browsers stay below 32 KiB
 MAX_HEADERS: Final = 200
+# That not a byte of an answer is taken; as long as a llama-server may be silent in one.
+UNREAD_S = 120.0
 
 _DETAIL: Final = b'{"detail": "The request line and the headers are too large."}'
 _ANSWER: Final = (
@@ -25,7 +29,7 @@ class HeadTooLargeError(Exception):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Answers 431 to a head that is too large, and closes the connection."""
+    """Answers 431 to a head that is too large, and hangs up on whoever does not read."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -35,6 +39,36 @@ class BoundedProtocol(HttpToolsProtocol):
         self._pending_bytes = 0
         self._has_moved = False
         self._is_too_large = False
+        self._next_look: asyncio.TimerHandle | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._look_no_more()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Begin to look whether the client takes what there is."""
+        super().pause_writing()
+        self._look_later()
+
+    def resume_writing(self) -> None:
+        self._look_no_more()
+        super().resume_writing()
+
+    def _look_later(self) -> None:
+        left_bytes = self.transport.get_write_buffer_size()
+        self._next_look = self.loop.call_later(UNREAD_S, self._look, left_bytes)
+
+    def _look(self, left_bytes: int) -> None:
+        if self.transport.get_write_buffer_size() < left_bytes:
+            self._look_later()
+            return
+        self.logger.warning("A client took nothing of its answer for %.0f s.", UNREAD_S)
+        self.transport.abort()  # the request then ends as one whose client has left
+
+    def _look_no_more(self) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
+            self._next_look = None
 
     def data_received(self, data: bytes) -> None:
         self._has_moved = False

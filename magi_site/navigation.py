@@ -48,6 +48,11 @@ SECTIONS: Final = (
         "Models",
         (
             _rows("Models", "models_app", "discoveredmodel"),
+            _rows("Benchmarks", "servers_app", "benchmark"),
+            _rows("Comparisons", "servers_app", "comparison"),
+            Link("Recommendations", "recommendations", "models_app.view_discoveredmodel"),
+            Link("Get models", "get_models", "models_app.view_download"),
+            _rows("Downloads", "models_app", "download"),
             _rows("Scans", "models_app", "scan"),
             _rows("Scan roots", "models_app", "scanroot"),
             _rows("Rules", "models_app", "discoveryrules"),

@@ -92,5 +92,6 @@ def check_redis() -> None:
         ) as redis:
             redis.ping()
     except (RedisError, OSError) as error:
-        msg = f"Redis cannot be reached: {type(error).__name__}. Check REDIS_URL, or unset it."
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        msg = f"Redis cannot be reached: {reason}. Check REDIS_URL, or unset it."
         raise ImproperlyConfigured(msg) from error

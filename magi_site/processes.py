@@ -4,6 +4,7 @@ docker-compose.yml runs the same commands; a test compares the two.
 """
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -15,30 +16,26 @@ from pathlib import Path
 
 from django.conf import settings
 
+from magi_site.log_files import turn_over
+from models_app.queue import CLUSTER, queue_of
 from servers_app import processes
 from servers_app.processes import ProcessIdentity
 
+log = logging.getLogger(__name__)
+
 WORKER_THREADS = 32  # a thread is taken while a model loads, and idles otherwise
-GRACEFUL_SHUTDOWN_S = 5
 STOP_TIMEOUT_S = 15.0
 RESTART_PAUSE_S = 1.0
 MAX_RESTART_PAUSE_S = 30.0
 STABLE_S = 60.0  # what ran for so long is restarted at once again
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-MAX_LOG_BYTES = 10 * 2**20
 
 
 def web_command(host: str, port: int) -> list[str]:
     return [
-        *("python", "-m", "uvicorn", "magi_site.asgi:application"),
+        *("python", "-m", "magi_site.web"),
         *("--host", host),
         *("--port", str(port)),
-        *("--timeout-graceful-shutdown", str(GRACEFUL_SHUTDOWN_S)),
-        *("--http", "magi_site.http_protocol:BoundedProtocol"),
-        *("--ws", "none"),
-        "--no-access-log",
-        "--no-proxy-headers",
-        "--no-server-header",
     ]
 
 
@@ -46,7 +43,7 @@ def worker_command(node: str) -> list[str]:
     return [
         *("python", "-m", "celery", "-A", "magi_site", "worker"),
         *("--hostname", f"{node}@%h"),
-        *("--queues", f"node.{node}"),
+        *("--queues", f"{queue_of(node)},{CLUSTER}"),
         *("--pool", "threads"),
         *("--concurrency", str(WORKER_THREADS)),
         *("--loglevel", "INFO"),
@@ -102,6 +99,7 @@ class Child:
     process: "subprocess.Popen[bytes] | None" = None
     started_at: float = 0.0  # monotonic, seconds
     restarts: int = 0
+    leaving_s: float = 0.0  # that it may take to end besides: for who it has to see off
 
     @property
     def log_path(self) -> Path:
@@ -118,8 +116,7 @@ class Child:
     def start(self) -> None:
         path = self.log_path
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if path.exists() and path.stat().st_size > MAX_LOG_BYTES:
-            path.replace(path.with_suffix(".log.1"))
+        turn_over(path)
         with path.open("ab") as log:
             self.process = subprocess.Popen(
                 self.argv,
@@ -137,7 +134,7 @@ class Child:
             return
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(STOP_TIMEOUT_S)
+            self.process.wait(STOP_TIMEOUT_S + self.leaving_s)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -157,8 +154,8 @@ class Children:
     run_dir: Path
     children: list[Child] = field(default_factory=list)
 
-    def start(self, name: str, argv: list[str]) -> Child:
-        child = Child(name, runnable(argv))
+    def start(self, name: str, argv: list[str], *, leaving_s: float = 0.0) -> Child:
+        child = Child(name, runnable(argv), leaving_s=leaving_s)
         with signals_deferred():
             child.start()
             self.children.append(child)
@@ -184,6 +181,10 @@ class Children:
             if dead:
                 self._remember()
         return dead
+
+    def turn_logs_over(self) -> None:
+        for child in self.children:
+            turn_over(child.log_path)
 
     def stop(self, *names: str) -> None:
         """Stop the named children, one after the other."""
@@ -235,5 +236,8 @@ class Children:
                     }
                 )
         temporary = self._file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(records))
-        temporary.replace(self._file)
+        try:
+            temporary.write_text(json.dumps(records))
+            temporary.replace(self._file)
+        except OSError as error:  # a full disk keeps nothing from being stopped
+            log.warning("What runs cannot be kept in %s: %s", self._file, error)

@@ -26,8 +26,10 @@ from magi_site.processes import (
 from models_app.errors import NoWorkerError, QueueUnavailableError
 from models_app.queue import require_worker
 from servers_app import supervisor
+from servers_app.bench import private
 from servers_app.models import RUNNING, Server
 from servers_app.services import request_stop_all
+from servers_app.supervisor import sweeping
 
 START_TIMEOUT_S = 60.0
 POLL_S = 0.05
@@ -61,13 +63,16 @@ class Runner:
             if settings.MAGI_WATCH:
                 self._children.start("watch", watch_command())
             web = self._children.start(
-                "web", web_command(settings.MAGI_HOST, settings.MAGI_PORT)
+                "web",
+                web_command(settings.MAGI_HOST, settings.MAGI_PORT),
+                leaving_s=settings.MAGI_DRAIN_SECONDS + settings.MAGI_SHUTDOWN_SECONDS,
             )
             self._until(web, _web_answers)
             self._until(worker, _worker_answers)
 
     def keep_alive(self) -> None:
-        """Start again what has ended, and say so."""
+        """Start again what has ended, and say so; keep the logs from growing."""
+        self._children.turn_logs_over()
         for child in self._children.restart_dead():
             self._console.print(
                 f"[yellow]{child.name} had ended; started again.[/] Its log: {child.log_path}"
@@ -83,8 +88,10 @@ class Runner:
             self._children.stop("web", "watch", "beat", "worker")
             try:
                 names = _stop_servers()
-            except DatabaseError as error:
-                names = f"perhaps llama-servers, which are in the database ({error})"
+            except (DatabaseError, OSError):
+                # It is away, or full: they are told of by their folders, too.
+                sweeping.end_all()
+                names = ""
             self._children.stop("redis")
         self._console.print(f"[red]Still running:[/] {escape(names)}" if names else "Stopped.")
 
@@ -104,6 +111,7 @@ def _stop_servers() -> str:
     Returns:
         The names of those that run still.
     """
+    private.end_left()  # of a measurement whose worker had to be killed
     server_ids = supervisor.unsettled(settings.MAGI_NODE)
     if server_ids:
         with ThreadPoolExecutor(len(server_ids)) as pool:

@@ -12,6 +12,8 @@ from drf_spectacular.plumbing import ComponentRegistry
 from rest_framework.permissions import SAFE_METHODS
 
 from magi_site.api_access import permission_of, scope_of
+from servers_app.manager.envelope import PREFIX
+from servers_app.manager.examples import failure
 
 Operation = dict[str, Any]
 
@@ -25,7 +27,7 @@ MAGI listens on loopback only, callers on this machine need neither, unless
 `MAGI_API_AUTH=required`.
 
 **Errors** are `{"detail": "…"}`, a sentence: what, which one, what to do. Those of `/v1` are
-OpenAI's or Anthropic's.
+OpenAI's or Anthropic's; those of `/ai` are `{"success": false, "error", "code", …}`.
 
 **Waiting.** What a worker does is waited for up to `?wait=` seconds, and then answered with
 202 and a `status_url`. If no worker is there, the answer is 503 at once.
@@ -35,6 +37,7 @@ OpenAI's or Anthropic's.
 TAGS: Final = [
     {"name": "Registry and tiers", "description": "Which models are here."},
     {"name": "Servers", "description": "Which of them run; start and stop them."},
+    {"name": "Nodes", "description": "The machines that run servers."},
     {"name": "Profiles", "description": "Which may run, and how; in JSON and in YAML."},
     {"name": "Admin", "description": "How MAGI itself is."},
     {"name": "Model manager", "description": "Choose, fetch and measure models."},
@@ -65,6 +68,7 @@ REFUSALS: Final = {  # by status: a name, why, and an example
     415: ("UnsupportedMediaType", "The body's type is not known.", "Send application/json."),
     429: ("TooManyRequests", "The key's rate limit is reached.", "Try again in 12 s."),
 }
+MANAGER: Final = "Manager"  # before the names of refusals under /ai/
 OF_CHANGES: Final = frozenset({413, 415})
 OF_THINGS: Final = frozenset({404})
 
@@ -89,6 +93,7 @@ class MagiSchema(AutoSchema):
                 scopes=[scope_of(self.view, self.method)],
                 permission=permission_of(self.view, self.method) or "",
                 refusals=_refusals(path, is_change=self.method not in SAFE_METHODS),
+                prefix=MANAGER if path.startswith(PREFIX) else "",
             )
         return operation
 
@@ -119,12 +124,14 @@ def guarded(
     scopes: Sequence[str],
     permission: str = "",
     refusals: Collection[int] = (),
+    prefix: str = "",
 ) -> Operation:
     """Say of an operation which key or session it takes, and how it refuses.
 
     Args:
         scopes: any of which will do.
         refusals: those of REFUSALS that it has, beside what it says itself.
+        prefix: of their names, where their bodies are others.
     """
     keys: list[Operation] = [{"key": [scope]} for scope in scopes]
     operation["security"] = [*keys, {"session": []}]
@@ -132,7 +139,7 @@ def guarded(
     who = f"Scope {named}" + (f"; permission `{permission}`." if permission else ".")
     operation["description"] = "\n\n".join(filter(None, [operation.get("description"), who]))
     for status in refusals:
-        ref = {"$ref": f"#/components/responses/{REFUSALS[status][0]}"}
+        ref = {"$ref": f"#/components/responses/{prefix}{REFUSALS[status][0]}"}
         operation["responses"].setdefault(str(status), ref)
     return operation
 
@@ -154,12 +161,14 @@ def complete(
     components["schemas"] |= schema_v1.SCHEMAS
     components["securitySchemes"] = SECURITY_SCHEMES
     components["responses"] = {
-        name: {"description": why, "content": _error(example)}
+        prefix + name: {"description": why, "content": _error(prefix, example)}
         for name, why, example in REFUSALS.values()
+        for prefix in ("", MANAGER)
     }
     return result
 
 
-def _error(detail: str) -> Operation:
-    schema = {"$ref": "#/components/schemas/Error"}
-    return {"application/json": {"schema": schema, "example": {"detail": detail}}}
+def _error(prefix: str, detail: str) -> Operation:
+    schema = {"$ref": f"#/components/schemas/{prefix}Error"}
+    example = failure("refused", detail) if prefix else {"detail": detail}
+    return {"application/json": {"schema": schema, "example": example}}

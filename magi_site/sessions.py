@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.handlers.asgi import ASGIRequest
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
 from django.http import HttpResponse
 from rest_framework.authentication import CSRFCheck
 from rest_framework.permissions import SAFE_METHODS
@@ -18,7 +18,19 @@ from magi_site.api_access import NEEDS_STAFF
 from magi_site.api_keys import INFER_PERMISSION
 from servers_app.gateway.access import Caller, user_id
 from servers_app.gateway.asgi import Exchange, Scope
-from servers_app.gateway.errors import NotAllowedError
+from servers_app.gateway.errors import GatewayError, NotAllowedError
+
+
+class SessionUnknownError(GatewayError):
+    status = 503
+    code = "session_unknown"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Whether you are signed in cannot be read from the database now. Try again soon, "
+            "or send an API key, which needs no database.",
+            retry_after=5,
+        )
 
 
 def user_of(request: ASGIRequest) -> User | AnonymousUser:
@@ -39,10 +51,14 @@ async def by_session(exchange: Exchange) -> Caller | None:
     Raises:
         NotAllowedError: who is signed in may not do this, or another site's page might
             have made the request.
+        SessionUnknownError: the database, which knows, is away.
     """
     if exchange.header(b"cookie") is None:
         return None
-    return await sync_to_async(_caller)(exchange.scope)
+    try:
+        return await sync_to_async(_caller)(exchange.scope)
+    except DatabaseError as error:
+        raise SessionUnknownError from error
 
 
 def _caller(scope: Scope) -> Caller | None:

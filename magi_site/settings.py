@@ -7,9 +7,9 @@ import os
 import tomllib
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import django_stubs_ext
-import dotenv
 
 from magi_site.database import database_from_url
 from magi_site.datadir import broker_url, ensure_secret_key, runtime_dir
@@ -19,19 +19,27 @@ from magi_site.env import (
     env_flags,
     env_host,
     env_int,
+    env_label,
     env_names,
     env_networks,
     env_path,
     env_paths,
     env_programs,
     env_str,
+    env_time_zone,
+    env_url,
+    load_env_file,
 )
 from magi_site.exposure import LOOPBACK_HOSTS
+from magi_site.keepalive import REDIS
+from magi_site.log_setup import logging_config
 
 django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-dotenv.load_dotenv(env_path("MAGI_ENV_FILE", BASE_DIR / ".env"))  # the environment wins
+load_env_file(env_path("MAGI_ENV_FILE", BASE_DIR / ".env"))
+# Before huggingface_hub is imported: it would tell its hub which program calls it.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 MAGI_VERSION = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
 
@@ -40,7 +48,9 @@ MAGI_DATA_DIR = env_path("MAGI_DATA_DIR", BASE_DIR / "data")
 MAGI_RUN_DIR = runtime_dir(MAGI_DATA_DIR)
 MAGI_HOST = env_str("MAGI_HOST", "127.0.0.1")
 MAGI_PORT = env_int("MAGI_PORT", 8000, minimum=1, maximum=65535)
-MAGI_NODE = env_str("MAGI_NODE", "local")
+MAGI_DRAIN_SECONDS = env_int("MAGI_DRAIN_SECONDS", 0, minimum=0, maximum=3600)
+MAGI_SHUTDOWN_SECONDS = env_int("MAGI_SHUTDOWN_SECONDS", 5, minimum=0, maximum=86400)
+MAGI_NODE = env_label("MAGI_NODE", "local")
 MAGI_NODE_ADDRESS = env_host("MAGI_NODE_ADDRESS", "127.0.0.1")
 MAGI_API_AUTH = env_choice("MAGI_API_AUTH", "auto", choices=("auto", "required", "off"))
 MAGI_TLS = env_choice("MAGI_TLS", "off", choices=("off", "proxy"))
@@ -62,8 +72,24 @@ MODEL_RESTART_WINDOW = env_int("MODEL_RESTART_WINDOW", 600, minimum=1, maximum=8
 MODEL_CONCURRENT_STARTS = env_bool("MODEL_CONCURRENT_STARTS", default=True)
 MAGI_MEMORY_RESERVE_MIB = env_int("MAGI_MEMORY_RESERVE_MIB", 1024, minimum=0, maximum=1048576)
 MAGI_REQUEST_LOG_DAYS = env_int("MAGI_REQUEST_LOG_DAYS", 30, minimum=0, maximum=3650)
+MAGI_REQUEST_LOG_ROWS = env_int("MAGI_REQUEST_LOG_ROWS", 1_000_000, minimum=0, maximum=10**9)
 MAGI_KEEP_PROMPTS = env_bool("MAGI_KEEP_PROMPTS", default=False)
+MAGI_DOWNLOADS_AT_ONCE = env_int("MAGI_DOWNLOADS_AT_ONCE", 2, minimum=1, maximum=16)
+MAGI_DOWNLOAD_RESERVE_MIB = env_int("MAGI_DOWNLOAD_RESERVE_MIB", 1024, minimum=0, maximum=2**30)
+MAGI_DOWNLOAD_LIMIT_KIB = env_int("MAGI_DOWNLOAD_LIMIT_KIB", 0, minimum=0, maximum=2**30)
+MAGI_COPY_DIR = env_path("MAGI_COPY_DIR", MAGI_DATA_DIR / "models")
+MAGI_COPY_PORT_RANGE_START = env_int(
+    "MAGI_COPY_PORT_RANGE_START", 8180, minimum=1, maximum=65535
+)
+MAGI_COPY_PORT_RANGE_END = env_int("MAGI_COPY_PORT_RANGE_END", 8189, minimum=1, maximum=65535)
+MAGI_OLLAMA_REGISTRY = env_url("MAGI_OLLAMA_REGISTRY", "https://registry.ollama.ai")
 MAGI_AUDIT_DAYS = env_int("MAGI_AUDIT_DAYS", 365, minimum=0, maximum=3650)  # 0: for good
+# 90 or more: pages of usage show days of MAGI_TIME_ZONE of so many days, sums are of UTC's.
+MAGI_USAGE_MINUTE_DAYS = env_int("MAGI_USAGE_MINUTE_DAYS", 90, minimum=90, maximum=36500)
+MAGI_EVENT_DAYS = env_int("MAGI_EVENT_DAYS", 90, minimum=0, maximum=3650)
+MAGI_SCAN_DAYS = env_int("MAGI_SCAN_DAYS", 90, minimum=0, maximum=3650)
+MAGI_HISTORY_DAYS = env_int("MAGI_HISTORY_DAYS", 365, minimum=0, maximum=3650)
+MAGI_PARTIAL_DAYS = env_int("MAGI_PARTIAL_DAYS", 7, minimum=1, maximum=3650)
 LLAMA_SERVER_PATH = env_str("LLAMA_SERVER_PATH", "")  # empty: on PATH, else embedded
 LLAMA_SERVER_BUILDS = env_programs("LLAMA_SERVER_BUILDS", reserved="embedded")
 MAGI_ALLOWED_EXTRA_ARGS = env_flags("MAGI_ALLOWED_EXTRA_ARGS")
@@ -81,7 +107,7 @@ ROOT_URLCONF = "magi_site.urls"
 ASGI_APPLICATION = "magi_site.asgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 USE_TZ = True
-TIME_ZONE = env_str("MAGI_TIME_ZONE", "UTC")
+TIME_ZONE = env_time_zone("MAGI_TIME_ZONE", "UTC")
 FORMAT_MODULE_PATH = "magi_site.formats"
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "templates" / "static"]
@@ -104,6 +130,7 @@ INSTALLED_APPS = [
     "servers_app",
 ]
 MIDDLEWARE = [
+    "magi_site.request_ids.request_ids",
     "magi_site.headers.security_headers",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -197,7 +224,7 @@ DATABASES = {
 
 # -- Celery. Redis is a unix socket of our own unless REDIS_URL names a server.
 OWN_REDIS = not os.environ.get("REDIS_URL")
-REDIS_URL = env_str("REDIS_URL", f"unix://{MAGI_RUN_DIR / 'redis.sock'}")
+REDIS_URL = env_str("REDIS_URL", f"unix://{quote(str(MAGI_RUN_DIR / 'redis.sock'))}")
 CELERY_BROKER_URL = broker_url(REDIS_URL)
 CELERY_RESULT_BACKEND = (
     f"models_app.broker:PolledResults+{CELERY_BROKER_URL.removeprefix('redis+')}"
@@ -206,31 +233,37 @@ CELERY_RESULT_BACKEND_THREAD_SAFE = True  # one for all threads; each request ha
 CELERY_REDIS_SOCKET_TIMEOUT = 0.5  # of results; a worker tries again to write one
 CELERY_REDIS_SOCKET_CONNECT_TIMEOUT = 0.5
 CELERY_RESULT_EXPIRES = 3600  # seconds
-CELERY_TASK_DEFAULT_QUEUE = f"node.{MAGI_NODE}"
+# What is once for all of MAGI: any worker takes it. All else names its node's queue.
+CELERY_TASK_DEFAULT_QUEUE = "cluster"
 CELERY_TASK_ACKS_LATE = True  # every task is safe to run twice
 CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_connect_timeout": 2, "retry_on_timeout": True}
+CELERY_BROKER_CONNECTION_RETRY = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # for as long as it takes
+# Downloads and loads go on while Redis is away: they need it for nothing.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_BROKER_TRANSPORT_OPTIONS = REDIS
 CELERY_BEAT_SCHEDULE_FILENAME = str(MAGI_RUN_DIR / "beat-schedule")
-RECONCILE_SECONDS = 5
+# What each node's worker does for its node, and how often: seconds by task. The worker's own
+# heartbeat is the clock (servers_app/node_clock.py), so that no node needs another process.
+NODE_SCHEDULE = {
+    "servers_app.tasks.reconcile": 5,
+    "servers_app.cluster.tasks.watch_nodes": 5,
+    "servers_app.manager.tasks.finish_switches": 5,
+    "models_app.tasks.resume_downloads": 10,
+    "servers_app.tasks.take_up": 30,
+    # Benchmarks that a queue never told of, and those whose worker has died.
+    "servers_app.tasks.measure": 30,
+    "servers_app.manager.tasks.note_performance": 3600,  # anew when older than a day
+    "magi_site.tasks.prune_node": 3600,
+}
+# What is once for all of MAGI. Several beats do no harm: each of these may run twice.
 PRUNE_SECONDS = 3600
 CELERY_BEAT_SCHEDULE = {
-    "reconcile": {
-        "task": "servers_app.tasks.reconcile",
-        "schedule": RECONCILE_SECONDS,
-        "args": [MAGI_NODE],
-        # Below the period, so that a worker that was away does not run a backlog.
-        "options": {"expires": RECONCILE_SECONDS - 1},
-    },
-    "prune-requests": {
-        "task": "servers_app.tasks.prune_requests",
-        "schedule": PRUNE_SECONDS,
-        "options": {"expires": PRUNE_SECONDS - 1},
-    },
-    "prune-audit": {
-        "task": "models_app.tasks.prune_audit",
+    "prune": {
+        "task": "magi_site.tasks.prune",
         "schedule": PRUNE_SECONDS,
         "options": {"expires": PRUNE_SECONDS - 1},
     },
@@ -247,6 +280,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["models_app.json_body.BoundedJSONParser"],
     "EXCEPTION_HANDLER": "magi_site.api_errors.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "magi_site.schema.MagiSchema",
+    "SCHEMA_COERCE_PATH_PK": False,  # a path's parameters are called what its view calls them
 }
 
 # -- the OpenAPI document at /api/schema/, and its page at /api/docs/
@@ -269,25 +303,23 @@ SPECTACULAR_SETTINGS = {
         "ModelKindEnum": "models_app.models.ModelKind",
         "ServerStateEnum": "servers_app.models.ServerState",
         "WantedEnum": "servers_app.models.Wanted",
+        "NodeStateEnum": "servers_app.node_list.NodeState",
         "HealthEnum": "magi_site.operations.component.Health",
         "StartStatusEnum": ["started", "already_running"],
         "StopStatusEnum": ["stopped", "not_running"],
+        "BenchmarkKindEnum": "servers_app.benchmark_models.BenchmarkKind",
+        "BenchmarkStateEnum": "servers_app.benchmark_models.BenchmarkState",
+        "DownloadSourceEnum": "models_app.download_models.DownloadSource",
+        "DownloadStateEnum": "models_app.download_models.DownloadState",
+        "HubCheckStateEnum": ["same", "other", "gone", "unknown"],
     },
 }
 
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    # A reconcile every few seconds would fill the worker's log with its own success.
-    "loggers": {
-        "axes": {"level": "WARNING"},
-        "celery.app.trace": {"level": "WARNING"},
-        "celery.worker.strategy": {"level": "WARNING"},
-        "watchfiles.main": {"level": "WARNING"},  # a line for each piece of a download
-    },
-    "root": {"handlers": ["console"], "level": env_str("MAGI_LOG_LEVEL", "INFO").upper()},
-}
+# -- the log. magi_site/log_setup.py
+MAGI_LOG_FORMAT = env_choice("MAGI_LOG_FORMAT", "line", choices=("line", "json"))
+MAGI_REQUEST_LINES = env_bool("MAGI_REQUEST_LINES", default=MAGI_LOG_FORMAT == "json")
+LOGGING_CONFIG = "magi_site.log_setup.configure"
+MAGI_LOG_LEVEL = env_choice(
+    "MAGI_LOG_LEVEL", "info", choices=("debug", "info", "warning", "error")
+)
+LOGGING = logging_config(MAGI_LOG_FORMAT, MAGI_LOG_LEVEL.upper(), MAGI_NODE)

@@ -16,6 +16,7 @@ urlpatterns = [
     path("api/", include("models_app.urls")),
     path("api/", include("profiles_app.urls")),
     path("api/", include("servers_app.urls")),
+    path("ai/", include("servers_app.manager.urls")),
 ]
 
 handler400 = "magi_site.error_pages.bad_request"

@@ -46,11 +46,6 @@ def health_seen() -> Seen | None:
     return _Process.seen
 
 
-def forget() -> None:
-    """Look anew for the next who asks."""
-    _Process.seen, _Process.seen_at = None, float("-inf")
-
-
 def _look() -> None:
     parts = Checkup().parts()
     _Process.seen, _Process.seen_at = Seen(parts, timezone.now()), time.monotonic()

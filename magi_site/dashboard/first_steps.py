@@ -54,6 +54,8 @@ def _find_models(user: User | AnonymousUser) -> FirstStep:
         ("Scan roots", "models_app_scanroot", "changelist", "view"),
         ("Add a scan root", "models_app_scanroot", "add", "add"),
     )
+    if user.has_perm("models_app.add_download"):
+        links.append(Link("Get models", reverse("admin:get_models")))
     if not roots:
         text = (
             "No folder is looked into. Set MODEL_SCAN_PATH and start MAGI anew, or add a scan "
@@ -75,7 +77,7 @@ def _find_models(user: User | AnonymousUser) -> FirstStep:
 def _activate(user: User | AnonymousUser) -> FirstStep:
     title = "No profile is active: nothing runs"
     if Profile.objects.exists():
-        text = "Choose one below, and see its plan before you activate it."
+        text = "Choose one above, and see its plan before you activate it."
         return FirstStep(title, text, [])
     text = "A profile says which models run, and how. There is none yet: make one."
     return FirstStep(

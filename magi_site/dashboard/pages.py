@@ -80,14 +80,8 @@ class StopAllPage(AdminPage):
         # As services.request_stop_all has them, those among them whose stop is cut short.
         stopped = Server.objects.select_related("model").defer("model__metadata", "log_tail")
         servers = stopped.filter(Q(wanted=Wanted.RUNNING) | Q(state=ServerState.STOPPING))
-        busy = {server.pk: in_flight_of(server.pk) or 0 for server in servers}
         return super().get_context_data(
-            lines=[
-                (server, title_of(server), uptime(server), busy[server.pk])
-                for server in servers
-            ],
-            busy=sum(busy.values()),
-            drain=span((active_profile() or Profile()).drain_seconds),
+            **_lines(list(servers)),
             offered=Server.objects.filter(on_request=True, wanted=Wanted.STOPPED).count(),
             **kwargs,
         )
@@ -113,17 +107,7 @@ class RestartAllPage(AdminPage):
     template_name = "admin/magi/dashboard_restart_all.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        servers = all_servers.wanted()
-        busy = {server.pk: in_flight_of(server.pk) or 0 for server in servers}
-        return super().get_context_data(
-            lines=[
-                (server, title_of(server), uptime(server), busy[server.pk])
-                for server in servers
-            ],
-            busy=sum(busy.values()),
-            drain=span((active_profile() or Profile()).drain_seconds),
-            **kwargs,
-        )
+        return super().get_context_data(**_lines(all_servers.wanted()), **kwargs)
 
     def post(self, request: HttpRequest) -> HttpResponse:
         try:
@@ -145,6 +129,18 @@ def dashboard_urls() -> list[URLPattern]:
         page_url("stop-all/", StopAllPage, "stop_all"),
         page_url("restart-all/", RestartAllPage, "restart_all"),
     ]
+
+
+def _lines(servers: list[Server]) -> dict[str, Any]:
+    """Return what is said of servers before they are stopped, and of their requests."""
+    busy = {server.pk: in_flight_of(server.pk) or 0 for server in servers}
+    return {
+        "lines": [
+            (server, title_of(server), uptime(server), busy[server.pk]) for server in servers
+        ],
+        "busy": sum(busy.values()),
+        "drain": span((active_profile() or Profile()).drain_seconds),
+    }
 
 
 def _started_by(plan: Plan) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from django.urls import reverse
 
 from profiles_app.models import ProfileMember
 from servers_app.figures import loaded_percent, title_of, uptime
-from servers_app.following import without_key
-from servers_app.gateway.current import in_flight_of
-from servers_app.models import RUNNING, Server, ServerState, Wanted
+from servers_app.following import error_line
+from servers_app.models import Server, ServerState, Wanted
 from servers_app.server_asks import ASKS, asks_of
+from servers_app.server_page import slots_text
 
 SHOWN: Final = 100
 # What else can be asked of a server is asked on its page.
@@ -64,7 +64,7 @@ def _line(server: Server, speed: float | None) -> ServerLine:
         title_of(server),
         loaded_percent(server),
         uptime(server),
-        _slots(server),
+        slots_text(server),
         "-" if speed is None else f"{speed:,.1f}",
         _note(server),
         reverse("admin:servers_app_server_ask", args=[server.pk]),
@@ -76,20 +76,11 @@ def _line(server: Server, speed: float | None) -> ServerLine:
     )
 
 
-def _slots(server: Server) -> str:
-    """Return how many of its slots the gateway's requests take, as far as is known."""
-    if server.state not in RUNNING:
-        return "-"
-    busy, total = in_flight_of(server.pk), server.facts.get("total_slots", "?")
-    return f"{'?' if busy is None else busy} / {total}"
-
-
 def _note(server: Server) -> str:
     if server.state == ServerState.STOPPED and server.on_request:
         return server.note or "The first request starts it."
     is_told = server.state in {ServerState.FAILED, ServerState.UNHEALTHY}
-    error = without_key(server.last_error.partition("\n")[0], server) if is_told else ""
-    return server.note or error
+    return server.note or (error_line(server) if is_told else "")
 
 
 def states_of(servers: list[Server]) -> Counter[str]:

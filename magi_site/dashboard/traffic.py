@@ -16,6 +16,7 @@ from django.db.models.functions import Least
 from django.utils import timezone
 
 from models_app.charts import Chart, Series
+from servers_app.figures import percentile
 from servers_app.request_models import RequestRecord, UsageMinute
 
 MINUTES: Final = 60
@@ -132,7 +133,7 @@ def _first_token(minutes: Sequence[datetime], labels: Sequence[str]) -> Chart:
     every = [seconds for found in times.values() for seconds in found]
     summary = ""
     if every:
-        summary = f"{_percentile(every, 50):.2g} s, p95 {_percentile(every, 95):.2g} s"
+        summary = f"{percentile(every, 50):.2g} s, p95 {percentile(every, 95):.2g} s"
     return Chart(
         "First token, of streamed answers",
         labels,
@@ -178,14 +179,4 @@ def _times_to_first_token(since: datetime) -> Iterator[tuple[datetime, float]]:
 
 
 def _known(times: Sequence[float] | None, part: int) -> float | None:
-    return _percentile(times, part) if times else None
-
-
-def _percentile(values: Sequence[float], part: int) -> float:
-    """Return the smallest of `values` that `part` percent of them do not exceed.
-
-    >>> _percentile([3, 1, 2, 4], 50), _percentile([7], 95)
-    (2, 7)
-    """
-    ranked = sorted(values)
-    return ranked[math.ceil(len(ranked) * part / 100) - 1]
+    return percentile(times, part) if times else None

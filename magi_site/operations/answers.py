@@ -224,6 +224,23 @@ class GpuSerializer(Serializer):
     total_bytes = serializers.IntegerField()
     free_bytes = serializers.IntegerField()
     used_bytes = serializers.IntegerField()
+    vendor = serializers.CharField()
+    driver = serializers.CharField()
+    shares_memory = serializers.BooleanField(help_text="It takes the machine's, too.")
+
+
+class DiskSerializer(Serializer):
+    path = serializers.CharField(allow_null=True, help_text="For those who may manage.")
+    total_bytes = serializers.IntegerField()
+    free_bytes = serializers.IntegerField()
+    kind = serializers.CharField(help_text="nvme, ssd, hdd, network, memory, or empty.")
+    filesystem = serializers.CharField()
+    scan_roots = serializers.ListField(
+        child=serializers.CharField(), help_text="For those who may manage."
+    )
+    downloads = serializers.ListField(
+        child=serializers.CharField(), help_text="For those who may manage."
+    )
 
 
 class HardwareSerializer(ServiceSerializer):
@@ -239,7 +256,35 @@ class HardwareSerializer(ServiceSerializer):
     gpus = GpuSerializer(many=True, required=False)
     notes = serializers.ListField(child=serializers.CharField(), required=False)
     read_at = serializers.FloatField(required=False, help_text="Unix time, seconds.")
+    cpu_flags = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="That matter to llama.cpp."
+    )
+    performance_cores = serializers.IntegerField(
+        required=False, allow_null=True, help_text="Where others are slower."
+    )
+    cpu_limit = serializers.FloatField(
+        required=False, allow_null=True, help_text="Processors that a limit leaves to MAGI."
+    )
+    numa_nodes = serializers.IntegerField(required=False)
+    disks = DiskSerializer(many=True, required=False)
+    disk_notes = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="For those who may manage."
+    )
+    memory_bandwidth_bytes_per_s = serializers.IntegerField(
+        required=False, allow_null=True, help_text="As measured since the machine started."
+    )
+    memory_bandwidth_error_bytes_per_s = serializers.IntegerField(
+        required=False, allow_null=True
+    )
+    memory_bandwidth_how = serializers.CharField(required=False, allow_blank=True)
+    memory_bandwidth_at = serializers.FloatField(
+        required=False, allow_null=True, help_text="Unix time, seconds."
+    )
     nodes = serializers.DictField(child=serializers.DictField())
+    devices = serializers.DictField(
+        child=serializers.ListField(child=serializers.DictField()),
+        help_text="By node, what its engines list.",
+    )
 
 
 class SystemInfoSerializer(Serializer):

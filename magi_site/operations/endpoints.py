@@ -82,4 +82,6 @@ def _view(pattern: URLPattern) -> type[APIView] | None:
 
 
 def _method(view: type[APIView]) -> str:
-    return "GET" if hasattr(view, "get") else "OPTIONS"
+    """Return how it is called: what would have a hub elsewhere answer is not asked for that."""
+    is_ours = hasattr(view, "get") and not getattr(view, "asks_a_hub", False)
+    return "GET" if is_ours else "OPTIONS"

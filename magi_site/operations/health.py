@@ -24,10 +24,10 @@ UNTOLD: Final = Component(
 
 
 class Checkup:
-    """A look at every part; the database comes first, because others are told by it."""
+    """A look at every part; the database comes first, because most others are told by it."""
 
     def __init__(self) -> None:
-        self._begun = _begin(("database", "queue"))
+        self._begun = _begin(("database", "queue", "disk"))
         self._deadline = time.monotonic() + LOOK_S
 
     def is_database_away(self) -> bool:

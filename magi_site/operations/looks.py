@@ -21,11 +21,12 @@ def begin(name: str, look: Callable[[], T]) -> "Future[T]":
     with _lock:
         future = _begun.get(name)
         if future is None or future.done():
-            future = _begun[name] = Future()
+            future = Future()
             thread = threading.Thread(
                 target=_run, args=(future, look), name=f"look-{name}", daemon=True
             )
             thread.start()
+            _begun[name] = future  # after that: one that could not start is joined by nobody
     return future
 
 

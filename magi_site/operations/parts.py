@@ -18,9 +18,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from magi_site.operations.component import Component, Health
+from magi_site.operations.disk import look_at_disk
 from models_app.errors import QueueUnavailableError, ScanRootError
 from models_app.models import DiscoveredModel, Scan, ScanRoot, ScanState
-from models_app.queue import queue_of, without_worker
+from models_app.queue import CLUSTER, queue_of, without_worker
 from models_app.scanroots import detect_kind
 from profiles_app.models import Profile
 from profiles_app.services import active_profile
@@ -28,6 +29,7 @@ from profiles_app.validation import validate
 from servers_app.figures import name_of, span
 from servers_app.following import without_key
 from servers_app.models import Node, Server, ServerState, Wanted
+from servers_app.node_list import warnings_of
 
 REDIS_TIMEOUT_S: Final = 0.5
 MAX_NAMED: Final = 5
@@ -62,7 +64,8 @@ def look_at_queue() -> Component:
         with redis_client() as redis:
             redis.ping()
             latency_ms = _ms_since(began)
-            waiting = redis.llen(queue_of(settings.MAGI_NODE))
+            queues = (queue_of(settings.MAGI_NODE), CLUSTER)
+            waiting = sum(redis.llen(queue) for queue in queues)
     except (RedisError, OSError):
         return Component(
             Health.UNAVAILABLE,
@@ -85,9 +88,12 @@ def look_at_nodes() -> Component:
     rows = {node.name: node for node in Node.objects.all()}
     expected = {
         settings.MAGI_NODE,
-        *Server.objects.filter(wanted=Wanted.RUNNING).values_list("node", flat=True),
         *ScanRoot.objects.filter(is_enabled=True).values_list("node", flat=True),
     }
+    if any(row.is_alive for row in rows.values()):
+        # A machine of web processes has the folders of its settings, and never had a worker.
+        expected &= rows.keys()
+    expected.update(Server.objects.filter(wanted=Wanted.RUNNING).values_list("node", flat=True))
     names = sorted(expected | rows.keys())
     try:
         away: Collection[str] | None = without_worker(names)
@@ -102,9 +108,12 @@ def look_at_nodes() -> Component:
         sentences.append("Their workers cannot be asked without the queue.")
     idle = [node for node in counted if node not in working]
     sentences += [f"{node['name']} {_trouble(node)}." for node in idle[:MAX_NAMED]]
+    alive = [row for row in rows.values() if row.is_alive]
+    warnings = [f"{row}: {text}" for row in alive for text in warnings_of(row, len(alive))]
+    sentences += warnings[:MAX_NAMED]
     if not working:
         return Component(Health.UNAVAILABLE, " ".join(sentences), figures)
-    is_degraded = bool(idle) or away is None
+    is_degraded = bool(idle) or bool(warnings) or away is None
     status = Health.DEGRADED if is_degraded else Health.HEALTHY
     return Component(status, " ".join(sentences), figures)
 
@@ -210,6 +219,7 @@ LOOKS: Final[Mapping[str, Callable[[], Component]]] = {
     "discovery": look_at_discovery,
     "queue": look_at_queue,
     "database": look_at_database,
+    "disk": look_at_disk,
     "nodes": look_at_nodes,
 }
 
@@ -217,14 +227,14 @@ LOOKS: Final[Mapping[str, Callable[[], Component]]] = {
 def _node(
     name: str, row: Node | None, away: Collection[str] | None, *, is_expected: bool
 ) -> dict[str, Any]:
-    beat = row and row.heartbeat_at
+    silence = row and row.silence
     return {
         "name": name,
         "is_expected": is_expected,
         "is_alive": row is not None and row.is_alive,
         "answers": None if away is None else name not in away,
-        "heartbeat_at": beat,
-        "heartbeat_age_seconds": beat and round((timezone.now() - beat).total_seconds(), 1),
+        "heartbeat_at": row and row.heartbeat_at,
+        "heartbeat_age_seconds": silence and round(max(0.0, silence.total_seconds()), 1),
     }
 
 

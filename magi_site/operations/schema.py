@@ -8,6 +8,7 @@ from drf_spectacular.utils import extend_schema
 from magi_site.operations import answers
 from models_app.api_schema import WAIT, AcceptedSerializer, answer, errors
 from models_app.errors import NoWorkerError
+from models_app.task_schema import NO_SUCH_NODE, NODE
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -64,6 +65,13 @@ _HEALTH: Final[dict[str, Any]] = {
             "detail": "SQLite answers after 0.2 ms.",
             "vendor": "sqlite",
             "latency_ms": 0.2,
+        },
+        "disk": {
+            "status": "healthy",
+            "detail": "212 GB of 500 GB free.",
+            "free_bytes": 212_000_000_000,
+            "total_bytes": 500_000_000_000,
+            "database_bytes": 40_960_000,
         },
         "nodes": {
             "status": "healthy",
@@ -162,7 +170,28 @@ _INFO: Final[dict[str, Any]] = {
         "gpus": [],
         "notes": [],
         "read_at": 1795293000.0,
+        "cpu_flags": ["avx2", "f16c", "fma"],
+        "performance_cores": None,
+        "cpu_limit": None,
+        "numa_nodes": 1,
+        "disks": [
+            {
+                "path": None,
+                "total_bytes": 10**12,
+                "free_bytes": 4 * 10**11,
+                "kind": "nvme",
+                "filesystem": "ext4",
+                "scan_roots": [],
+                "downloads": [],
+            }
+        ],
+        "disk_notes": [],
+        "memory_bandwidth_bytes_per_s": 41_900_000_000,
+        "memory_bandwidth_error_bytes_per_s": 700_000_000,
+        "memory_bandwidth_how": "Read by 8 threads at once.",
+        "memory_bandwidth_at": 1795293000.0,
         "nodes": {"local": {"cpu": "AMD EPYC"}},
+        "devices": {"local": []},
     },
 }
 _RESTARTED: Final[dict[str, Any]] = {
@@ -206,7 +235,7 @@ DISCOVER: Final = extend_schema(
     operation_id="discover",
     summary="Look for models",
     tags=TAGS,
-    parameters=[WAIT],
+    parameters=[WAIT, NODE],
     request=None,
     responses={
         200: answer(
@@ -241,6 +270,7 @@ DISCOVER: Final = extend_schema(
         **errors(
             {
                 400: _NO_WAIT,
+                404: NO_SUCH_NODE,
                 502: "The rescan failed; the worker's log says why.",
                 503: _NO_WORKER,
             }

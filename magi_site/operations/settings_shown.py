@@ -15,6 +15,8 @@ import dotenv
 from django.conf import settings
 from redis.connection import parse_url
 
+from models_app.downloads.http import without_user
+
 ENVIRONMENT: Final = "environment"
 ENV_FILE: Final = ".env"
 DEFAULT: Final = "default"
@@ -59,6 +61,11 @@ def redis_address() -> str:
     return f"{scheme}://{host}:{port}/{parts.get('db', 0)}"
 
 
+def registry_address() -> str:
+    """Return the address of Ollama's registry, without who asks it."""
+    return without_user(settings.MAGI_OLLAMA_REGISTRY)
+
+
 # Every variable of docs/configuration.md: a test compares them.
 _PLAIN: Final = (
     "MAGI_PROFILE",
@@ -73,7 +80,18 @@ _PLAIN: Final = (
     "MODEL_RESTART_WINDOW",
     "MODEL_CONCURRENT_STARTS",
     "MAGI_MEMORY_RESERVE_MIB",
+    "MAGI_DOWNLOADS_AT_ONCE",
+    "MAGI_DOWNLOAD_RESERVE_MIB",
+    "MAGI_DOWNLOAD_LIMIT_KIB",
+    "MAGI_COPY_PORT_RANGE_START",
+    "MAGI_COPY_PORT_RANGE_END",
     "MAGI_REQUEST_LOG_DAYS",
+    "MAGI_REQUEST_LOG_ROWS",
+    "MAGI_USAGE_MINUTE_DAYS",
+    "MAGI_EVENT_DAYS",
+    "MAGI_SCAN_DAYS",
+    "MAGI_HISTORY_DAYS",
+    "MAGI_PARTIAL_DAYS",
     "MAGI_KEEP_PROMPTS",
     "MAGI_AUDIT_DAYS",
     "MAGI_ALLOWED_EXTRA_ARGS",
@@ -84,6 +102,8 @@ _PLAIN: Final = (
     "MAGI_DATABASE_CONNECTIONS",
     "MAGI_HOST",
     "MAGI_PORT",
+    "MAGI_DRAIN_SECONDS",
+    "MAGI_SHUTDOWN_SECONDS",
     "MAGI_API_AUTH",
     "MAGI_NODE",
     "MAGI_NODE_ADDRESS",
@@ -94,6 +114,7 @@ _PATHS: Final = (
     "LLAMA_SERVER_PATH",
     "LLAMA_SERVER_BUILDS",
     "MAGI_DATA_DIR",
+    "MAGI_COPY_DIR",
 )
 SETTINGS: Final[Mapping[str, tuple[Kind, Callable[[], Any]]]] = {
     **{name: (Kind.PLAIN, _named(name)) for name in _PLAIN},
@@ -101,8 +122,11 @@ SETTINGS: Final[Mapping[str, tuple[Kind, Callable[[], Any]]]] = {
     "MAGI_ALLOWED_HOSTS": (Kind.PLAIN, _named("ALLOWED_HOSTS")),
     "MAGI_DEBUG": (Kind.PLAIN, _named("DEBUG")),
     "MAGI_TIME_ZONE": (Kind.PLAIN, _named("TIME_ZONE")),
+    "MAGI_LOG_FORMAT": (Kind.PLAIN, _named("MAGI_LOG_FORMAT")),
     "MAGI_LOG_LEVEL": (Kind.PLAIN, _log_level),
+    "MAGI_REQUEST_LINES": (Kind.PLAIN, _named("MAGI_REQUEST_LINES")),
     "MAGI_ENV_FILE": (Kind.PATH, _env_file),
+    "MAGI_OLLAMA_REGISTRY": (Kind.PLAIN, registry_address),
     "DATABASE_URL": (Kind.PLAIN, database_address),
     "REDIS_URL": (Kind.PLAIN, redis_address),
     "MAGI_SECRET_KEY": (Kind.SECRET, lambda: None),
@@ -137,7 +161,7 @@ def _origin(name: str, in_file: Mapping[str, str | None]) -> str:
 def _env_file_values() -> Mapping[str, str | None]:
     try:
         return dotenv.dotenv_values(_env_file())
-    except OSError:  # it was readable when MAGI was started
+    except (OSError, ValueError):  # it could be read when MAGI was started
         return {}
 
 

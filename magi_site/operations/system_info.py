@@ -3,12 +3,13 @@
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import psutil
 from django.conf import settings
+from django.db import Error as DatabaseError
 from django.db import connection
 from redis import RedisError
 
@@ -17,8 +18,9 @@ from magi_site.operations.parts import redis_client
 from magi_site.operations.settings_shown import settings_shown
 from models_app.errors import QueueUnavailableError
 from models_app.queue import without_worker
-from servers_app.hardware import read_hardware
+from servers_app.hardware import read_hardware, without_paths
 from servers_app.models import EngineBuild, Node
+from servers_app.node_hardware import here
 
 LOOK_S: Final = 1.5  # for all that may hang: GPUs' drivers wake up
 PACKAGES: Final = (
@@ -50,6 +52,7 @@ def system_info(*, with_paths: bool) -> dict[str, Any]:
         name: _told(result) for name, result in looks.results(begun, seconds=LOOK_S).items()
     }
     hardware, nodes = found.pop("hardware"), found["workers"].get("nodes", [])
+    engines = _engines(found["engines"], with_paths=with_paths)
     return {
         "python": _python(with_paths=with_paths),
         "environment": _environment(with_paths=with_paths),
@@ -58,9 +61,15 @@ def system_info(*, with_paths: bool) -> dict[str, Any]:
             "redis": found["redis"],
             "workers": found["workers"]
             | {"nodes": [_without_hardware(node) for node in nodes]},
-            "engines": _engines(found["engines"], with_paths=with_paths),
+            "engines": engines,
         },
-        "hardware": hardware | {"nodes": {node["name"]: node["hardware"] for node in nodes}},
+        "hardware": _shown(hardware, with_paths=with_paths)
+        | {
+            "nodes": {
+                node["name"]: _shown(node["hardware"], with_paths=with_paths) for node in nodes
+            },
+            "devices": _devices(engines.get("builds", [])),
+        },
     }
 
 
@@ -139,7 +148,11 @@ def _look_at_engines() -> dict[str, Any]:
 
 
 def _look_at_hardware() -> dict[str, Any]:
-    return {"is_available": True, **read_hardware().as_json()}
+    try:
+        hardware = here()
+    except DatabaseError:  # it knows the scan roots, and what was measured
+        hardware = read_hardware()
+    return {"is_available": True, **hardware.as_json()}
 
 
 _LOOKS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
@@ -170,3 +183,16 @@ def _engines(found: dict[str, Any], *, with_paths: bool) -> dict[str, Any]:
         return found
     hidden = {"path": None, "problem": None}  # a problem names the path
     return found | {"builds": [build | hidden for build in found["builds"]]}
+
+
+def _shown(hardware: Mapping[str, Any], *, with_paths: bool) -> dict[str, Any]:
+    return dict(hardware) if with_paths else without_paths(hardware)
+
+
+def _devices(builds: Iterable[Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return what the engines of each node list as their devices."""
+    devices: dict[str, list[dict[str, Any]]] = {}
+    for build in builds:
+        said = [{**device, "engine": build["version"]} for device in build["devices"]]
+        devices.setdefault(build["node"], []).extend(said)
+    return devices

@@ -19,7 +19,7 @@ from magi_site.pages.playground_answers import (
     request_body,
 )
 from magi_site.pages.playground_targets import target_groups
-from profiles_app.models import Thinking
+from profiles_app.preset_models import Thinking
 from profiles_app.presets import list_presets
 from servers_app.complexity.scores import Score
 from servers_app.complexity.scoring import explain

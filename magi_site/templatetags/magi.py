@@ -8,6 +8,7 @@ from django.forms import Media
 
 from magi_site.navigation import Navigation, navigation_of
 from models_app.charts import Chart, Drawing, draw
+from models_app.downloads.figures import size_text
 from servers_app.figures import milliseconds, span
 
 register = template.Library()
@@ -27,6 +28,18 @@ def navigation(context: dict[str, Any]) -> Navigation:
 def span_of(seconds: float) -> str:
     """Return a span of time in words: `{{ age|span_of }} ago`."""
     return span(seconds)
+
+
+@register.filter
+def gib(n_bytes: int | None) -> str:
+    """Return bytes of memory in GiB, as the rest of MAGI counts it."""
+    return "-" if n_bytes is None else f"{n_bytes / 2**30:.1f} GiB"
+
+
+@register.filter
+def stored(n_bytes: int | None) -> str:
+    """Return bytes of a disk or a file, by thousands, as hubs and `pull` count them."""
+    return "-" if n_bytes is None else size_text(n_bytes)
 
 
 @register.filter

@@ -1,0 +1,1 @@
+"""Backup and restore: everything that MAGI's database knows, in one archive; never models."""
