@@ -1,12 +1,18 @@
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.conf import settings as django_settings
+from django.core.management.color import Style
+from django.db import connection, connections
 from pytest_django import Settings
 
 from models_app.models import DiscoveredModel
 from profiles_app.models import Profile, ProfileMember
+from servers_app.gateway import table, writer
 from servers_app.models import RUNNING, Server
 from tests.redis_server import RedisServer
 
@@ -14,7 +20,39 @@ MakeModel = Callable[..., DiscoveredModel]
 MakeProfile = Callable[..., Profile]
 MakeServer = Callable[..., Server]
 
+# A million rounds of PBKDF2 for each user of each test would be a third of the time of all.
+django_settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
 SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """The database of all tests, which PostgreSQL drops only when nobody is connected to it.
+
+    The threads that asynchronous tests use outlive them, each with its connection.
+    """
+    yield
+    asyncio.run(sync_to_async(connections.close_all)())
+    for thread in (table._reader, writer._recorder):
+        thread.submit(connections.close_all).result()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def empty_tables_by_row() -> Iterator[None]:
+    """Have PostgreSQL delete a test's few rows: TRUNCATE makes new files for each table.
+
+    The foreign keys are checked at the end of the transaction that this is.
+    """
+
+    def sql_flush(_style: Style, tables: Iterable[str], **_options: bool) -> list[str]:
+        quoted = connection.ops.quote_name
+        return ["; ".join(f"DELETE FROM {quoted(table)}" for table in tables)]  # noqa: S608
+
+    with pytest.MonkeyPatch.context() as patch:
+        if connection.vendor == "postgresql":
+            patch.setattr(connection.ops, "sql_flush", sql_flush)
+        yield
 
 
 @pytest.fixture(scope="session")

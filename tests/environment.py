@@ -17,7 +17,7 @@ DATA_DIR = tempfile.mkdtemp(prefix="magi-")
 atexit.register(shutil.rmtree, DATA_DIR, ignore_errors=True)
 
 for name in [*os.environ]:
-    if name.startswith(("MAGI_", "MODEL_", "LLAMA_", "HF_")):
+    if name.startswith(("MAGI_", "MODEL_", "LLAMA_", "HF_", "OTEL_")):
         del os.environ[name]
 if (worker := os.environ.get("PYTEST_XDIST_WORKER", "")) and "REDIS_URL" in os.environ:
     # Those who share a Redis would hear of each other: a database for each.

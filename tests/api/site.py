@@ -1,7 +1,6 @@
 """A web server on the test's own database, as `make run` starts it, but for its worker."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from django.conf import settings
 from django.db import connection
 
 from magi_site.processes import web_command
+from tests.ports import free_port
 
 PATIENCE_S = 60.0  # a watchdog, far above what anything takes
 PAUSE_S = 0.05
@@ -23,11 +23,9 @@ PAUSE_S = 0.05
 @contextmanager
 def site(folder: Path, **environment: str) -> Iterator[str]:
     """Serve it, and give its address; its log is in `folder`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = web_command("127.0.0.1", port)[1:]
-    command[command.index("magi_site.asgi:application")] = "tests.api.scripted_site:application"
+    command += ["--application", "tests.api.scripted_site:application"]
     log = folder / "web.log"
     with log.open("wb") as file:
         process = subprocess.Popen(

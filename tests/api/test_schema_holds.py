@@ -51,7 +51,13 @@ FUZZING = ("examples", "fuzzing")  # what follows from the schema alone, an oper
 OURS = ("auth", "models_app", "profiles_app", "servers_app")
 NOTED = {"last_used_at", "last_login"}  # of a key and a person: that they called
 # The log of requests, and what a llama-server says that it can do, once it was asked.
-BESIDE = {"servers_app.RequestRecord", "servers_app.UsageMinute", "servers_app.EngineBuild"}
+# What models performed like is measured when it is looked at, and kept for a day.
+BESIDE = {
+    "servers_app.RequestRecord",
+    "servers_app.UsageMinute",
+    "servers_app.EngineBuild",
+    "servers_app.ModelPerformance",
+}
 TOKEN = "a" * 32  # of CSRF, in the cookie and in the header
 LET_IN = {"warnings": {"fail-on": ["missing_auth"]}}  # always refused: then it tests nothing
 PATIENCE_S = 1800  # a watchdog
@@ -75,6 +81,7 @@ def url(redis_server: RedisServer, settings: Settings, tmp_path: Path) -> Iterat
         MAGI_API_AUTH="required",
         MAGI_PROFILES_DIR=str(tmp_path / "profiles"),
         MODEL_SCAN_PATH=str(folder),
+        HF_HUB_OFFLINE="1",
     ) as address:
         yield address
 

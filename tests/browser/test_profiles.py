@@ -1,13 +1,13 @@
 """A profile from its first model to its servers, as somebody at the admin makes it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, ViewportSize, expect
 
-from tests.browser.conftest import serious_issues
+from tests.browser.conftest import Picture, serious_issues
 from tests.e2e.magi import Magi
 
 pytestmark = pytest.mark.e2e
@@ -15,8 +15,6 @@ pytestmark = pytest.mark.e2e
 LIST = "/admin/profiles_app/profile/"
 PHONE = ViewportSize(width=390, height=844)
 PATIENCE_MS = 60_000  # a watchdog, far above what anything takes
-
-Picture = Callable[[Page, str], None]
 
 
 @pytest.fixture(autouse=True)

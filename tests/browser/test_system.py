@@ -1,13 +1,11 @@
 """The pages on MAGI itself, in a browser."""
 
-from collections.abc import Callable
-
 import pytest
 from playwright.sync_api import Page, expect
 
-pytestmark = pytest.mark.e2e
+from tests.browser.conftest import Picture
 
-Picture = Callable[[Page, str], None]
+pytestmark = pytest.mark.e2e
 
 
 def test_health_is_looked_at_again_without_a_reload(admin: Page, picture: Picture) -> None:
@@ -17,6 +15,7 @@ def test_health_is_looked_at_again_without_a_reload(admin: Page, picture: Pictur
     before = note.text_content()
     assert before
 
+    admin.wait_for_timeout(1_000)  # the note is by the second
     admin.clock.run_for(11_000)
 
     expect(note).not_to_have_text(before)

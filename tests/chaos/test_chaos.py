@@ -4,16 +4,14 @@ Longer with `pytest tests/chaos --chaos-seconds 1800`; `--chaos-seed` repeats a 
 """
 
 import random
-import signal
 import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.chaos.strikes import KEEPER, processes_of, strike
 from tests.chaos.traffic import Traffic
 from tests.e2e.magi import Magi
 
@@ -21,6 +19,7 @@ pytestmark = pytest.mark.e2e
 
 MODEL_ID = "smollm2_135m_q41_fast"
 REPLICAS = 2
+LOG_CHARS = 4000
 RECOVERY_S = 180  # the longest pauses of the restart policy and of `run`, and a load
 PROFILE = f"""
 name: Chaos
@@ -47,17 +46,16 @@ def test_whatever_dies_in_the_end_all_is_as_it_was_wanted(
         ends_at = time.monotonic() + seconds
         while time.monotonic() < ends_at:
             time.sleep(chance.uniform(0.5, 4))
-            done.append(_strike(magi, chance))
+            done.append(strike(magi, chance))
     finally:
         traffic.stop()
     story = f"seed {seed}: {done}; {dict(traffic.outcomes)}"
 
     assert traffic.broken == [], story
     assert traffic.outcomes["whole"] > 0, story
-    _until(lambda: _is_as_wanted(magi), story)
+    _until_as_wanted(magi, story)
     assert traffic.ask(is_streamed=True, tokens=8) == "whole", story
-    assert _engines(magi) == {server["pid"] for server in _servers(magi)}, story
-    assert len(_keepers(magi)) == REPLICAS, story
+    assert len(processes_of(magi, KEEPER)) == REPLICAS, story
     assert not _zombies(magi), story
     ports = {server["port"] for server in _servers(magi)}
     assert len(ports) == REPLICAS
@@ -81,72 +79,24 @@ def _with_profile(magi: Magi, smollm2: Path) -> Magi:
     return magi
 
 
-def _strike(magi: Magi, chance: random.Random) -> str:
-    """Kill or pause one part of MAGI; return what was done to whom."""
-    victims: dict[str, Callable[[], list[psutil.Process]]] = {
-        "server": lambda: _named(magi, "servers_app.engine.embedded"),
-        "keeper": lambda: _keepers(magi),
-        "worker": lambda: _named(magi, "worker"),
-        "beat": lambda: _named(magi, "beat"),
-        "web": lambda: _named(magi, "uvicorn"),
-        "redis": lambda: [
-            process for process in magi.processes() if "redis.sock" in _title(process)
-        ],
-    }
-    name = chance.choice(list(victims))
-    found = victims[name]()
-    if not found:
-        return f"no {name}"
-    victim = chance.choice(found)
-    with suppress(psutil.NoSuchProcess):
-        if chance.random() < 0.6:
-            victim.send_signal(signal.SIGKILL)
-            return f"killed {name}"
-        victim.send_signal(signal.SIGSTOP)
-        try:
-            time.sleep(chance.uniform(0.5, 3))
-        finally:
-            victim.send_signal(signal.SIGCONT)
-        return f"paused {name}"
-    return f"{name} was gone"
-
-
 def _is_as_wanted(magi: Magi) -> bool:
-    """Whether what is wanted runs, by what the API says of it."""
+    """Whether what is wanted runs, and the API says so.
+
+    The API alone may still tell of a server that was killed while nobody could look.
+    """
     try:
-        servers = magi.get("/api/models/servers")
+        answer = magi.get("/api/models/servers")
     except OSError:
         return False  # the web server is just being started again
-    return bool(servers["ready_servers"] == servers["total_servers"] == REPLICAS)
+    if not answer["ready_servers"] == answer["total_servers"] == REPLICAS:
+        return False
+    pids = {process.pid for process in processes_of(magi, "server")}
+    return pids == {server["pid"] for server in answer["servers"]}
 
 
 def _servers(magi: Magi) -> list[dict[str, int]]:
     servers: list[dict[str, int]] = magi.get("/api/models/servers")["servers"]
     return servers
-
-
-def _engines(magi: Magi) -> set[int]:
-    return {process.pid for process in _named(magi, "servers_app.engine.embedded")}
-
-
-def _keepers(magi: Magi) -> list[psutil.Process]:
-    return [process for process in magi.processes() if "keeper.py" in _title(process)]
-
-
-def _named(magi: Magi, word: str) -> list[psutil.Process]:
-    """Return those whose command line has the word, keepers of such a one left out."""
-    return [
-        process
-        for process in magi.processes()
-        if word in _title(process).split() and "keeper.py" not in _title(process)
-    ]
-
-
-def _title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return ""
 
 
 def _zombies(magi: Magi) -> list[psutil.Process]:
@@ -169,8 +119,16 @@ def _is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def _until(holds: Callable[[], bool], story: str) -> None:
+def _until_as_wanted(magi: Magi, story: str) -> None:
     deadline = time.monotonic() + RECOVERY_S
-    while not holds():
-        assert time.monotonic() < deadline, story
+    while not _is_as_wanted(magi):
+        assert time.monotonic() < deadline, f"{story}\n{_told_by(magi)}"
         time.sleep(0.5)
+
+
+def _told_by(magi: Magi) -> str:
+    """Return what MAGI says of its servers, and the end of each log."""
+    logs = sorted((magi.data_dir / "data" / "logs").glob("*.log"))
+    ends = [f"{log.name}:\n{log.read_text(errors='replace')[-LOG_CHARS:]}" for log in logs]
+    servers = magi.run_command("servers", "list", "--json")
+    return "\n".join([servers.stdout or servers.stderr, magi.said, *ends])

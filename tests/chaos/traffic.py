@@ -4,6 +4,7 @@ import http.client
 import json
 import random
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -25,8 +26,11 @@ class Traffic:
     model: str
     seed: int
     clients: int = 3
+    others: tuple[str, ...] = ()  # further models that are asked for, `auto` or a tier
     outcomes: Counter[str] = field(default_factory=Counter)
     broken: list[str] = field(default_factory=list)
+    history: list[tuple[float, float, str]] = field(default_factory=list)
+    """When each began and ended, by the monotonic clock, and what came of it."""
 
     def __post_init__(self) -> None:
         self._is_stopped = threading.Event()
@@ -47,19 +51,25 @@ class Traffic:
 
     def _ask_on(self, chance: random.Random) -> None:
         while not self._is_stopped.is_set():
-            outcome = self.ask(is_streamed=chance.random() < 0.5, tokens=chance.randint(1, 40))
+            began = time.monotonic()
+            outcome = self.ask(
+                is_streamed=chance.random() < 0.5,
+                tokens=chance.randint(1, 40),
+                model=chance.choice((self.model, *self.others)),
+            )
             self.outcomes[outcome] += 1
+            self.history.append((began, time.monotonic(), outcome))
             if outcome not in ("whole", "cut"):
                 self._is_stopped.wait(0.2)
 
-    def ask(self, *, is_streamed: bool, tokens: int) -> str:
+    def ask(self, *, is_streamed: bool, tokens: int, model: str = "") -> str:
         """Send one request; return `whole`, `cut`, `refused`, or the status of its error."""
         place = urlsplit(self.base_url)
         connection = http.client.HTTPConnection(
             place.hostname or "", place.port, timeout=TIMEOUT_S
         )
         body = {
-            "model": self.model,
+            "model": model or self.model,
             "messages": [{"role": "user", "content": "Tell me of the sea."}],
             "max_tokens": tokens,
             "stream": is_streamed,

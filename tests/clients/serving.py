@@ -21,6 +21,7 @@ import uvicorn
 from servers_app.gateway.app import Gateway
 from servers_app.gateway.live import LoadTable
 from servers_app.gateway.routes import READY, Replica, Route, RoutingTable
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0  # a watchdog, far above what anything takes
@@ -82,9 +83,7 @@ class Engine:
 @contextmanager
 def engine(model: Path, log: Path, alias: str, *flags: str) -> Iterator[Engine]:
     """Run an engine on one thread, and end it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     place = ["--model", str(model), "--alias", alias, "--port", str(port), "--threads", "1"]
     kept = {name: value for name, value in os.environ.items() if "LLAMA" not in name}
     with log.open("wb") as file:

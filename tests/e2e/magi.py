@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ import psutil
 import psycopg
 from django.conf import settings
 from psycopg import sql
+
+from tests.ports import free_ports
 
 PATIENCE_S = 120  # a watchdog, far above what anything takes
 PORTS = 5
@@ -119,7 +120,7 @@ class Magi:
 @contextmanager
 def magi_in(data_dir: Path) -> Iterator[Magi]:
     """Give the environment of a MAGI that has not been started; leave nothing of it."""
-    ports = _free_ports()
+    ports = free_ports(1 + PORTS)
     with _database() as database_url:
         environment = {
             **os.environ,
@@ -139,21 +140,6 @@ def magi_in(data_dir: Path) -> Iterator[Magi]:
                 magi.stop()
             for process in magi.processes():
                 process.kill()
-
-
-def _free_ports() -> int:
-    """Return the first of several ports in a row that nobody listens on."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first: int = probe.getsockname()[1]
-        if first + PORTS < 65536 and all(map(_is_free, range(first, first + PORTS + 1))):
-            return first
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 @contextmanager

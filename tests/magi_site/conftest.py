@@ -1,11 +1,39 @@
+import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
+from django.db import connections
 
 from magi_site.event_hub import EventHub
 from magi_site.events import EventStream
 from tests.magi_site.listening import Client, Connect, Happening
 from tests.redis_server import RedisServer
+
+PATIENCE_S = 30.0  # a watchdog, far above what anything takes
+
+
+@pytest.fixture
+def silent_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """Have whoever opens a connection from now on do so at this socket, which says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        host, port = listener.getsockname()
+        database: dict[str, Any] = {
+            **connections.settings["default"],
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": "magi",
+            "USER": "magi",
+            "PASSWORD": "hunter2-database",
+            "HOST": host,
+            "PORT": port,
+            "OPTIONS": {},
+        }
+        monkeypatch.setitem(connections.settings, "default", database)
+        yield listener
+    for thread in threading.enumerate():
+        if thread.name.startswith("look-"):
+            thread.join(PATIENCE_S)
 
 
 @pytest.fixture

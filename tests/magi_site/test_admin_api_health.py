@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from models_app.errors import NoWorkerError
 from models_app.models import DiscoveredModel, Scan, ScanRoot, ScanState
@@ -19,7 +20,16 @@ from tests.redis_server import RedisServer
 pytestmark = pytest.mark.django_db(transaction=True)
 
 URL = "/api/admin/health/detailed"
-PARTS = ["registry", "servers", "profiles", "discovery", "queue", "database", "nodes"]
+PARTS = [
+    "registry",
+    "servers",
+    "profiles",
+    "discovery",
+    "queue",
+    "database",
+    "disk",
+    "nodes",
+]
 
 
 @pytest.fixture
@@ -222,6 +232,18 @@ def test_a_node_of_which_nothing_is_expected_is_not_missed(
 
     assert (part["status"], part["total"]) == ("healthy", 1)
     assert [node["name"] for node in part["nodes"]] == ["local", "sold"]
+
+
+def test_a_machine_of_web_processes_alone_is_not_missed(
+    client: Client, away: set[str], settings: Settings
+) -> None:
+    settings.MAGI_NODE = "web"
+    ScanRoot.objects.create(node="web", path="/of/its/settings")
+    away.add("web")
+
+    part = health(client, "nodes")
+
+    assert (part["status"], part["total"]) == ("healthy", 1)
 
 
 def test_without_any_worker_magi_is_not_available(client: Client, away: set[str]) -> None:

@@ -2,12 +2,9 @@
 
 import socket
 import threading
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connections
 from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
@@ -27,28 +24,6 @@ PATIENCE_S = 30.0  # a watchdog, far above what anything takes
 def no_worker_is_asked(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("magi_site.operations.parts.without_worker", lambda _names: {})
     Node.objects.create(name="local", heartbeat_at=timezone.now())
-
-
-@pytest.fixture
-def postgres(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """Have whoever opens a connection from now on do so at this socket, which says nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        host, port = listener.getsockname()
-        database: dict[str, Any] = {
-            **connections.settings["default"],
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": "magi",
-            "USER": "magi",
-            "PASSWORD": "hunter2-database",
-            "HOST": host,
-            "PORT": port,
-            "OPTIONS": {},
-        }
-        monkeypatch.setitem(connections.settings, "default", database)
-        yield listener
-    for thread in threading.enumerate():
-        if thread.name.startswith("look-"):
-            thread.join(PATIENCE_S)
 
 
 def threads_that_look() -> int:
@@ -84,9 +59,9 @@ def test_a_redis_that_hangs_is_away(client: Client, redis_server: RedisServer) -
 
 
 def test_without_a_database_the_answer_is_json_all_the_same(
-    client: Client, postgres: socket.socket
+    client: Client, silent_database: socket.socket
 ) -> None:
-    postgres.close()
+    silent_database.close()
 
     response = client.get(URL)
 
@@ -100,7 +75,7 @@ def test_without_a_database_the_answer_is_json_all_the_same(
 
 
 def test_a_database_that_hangs_is_away_and_costs_one_thread_however_often_it_is_asked(
-    client: Client, postgres: socket.socket
+    client: Client, silent_database: socket.socket
 ) -> None:
     responses = [client.get(URL) for _ in range(3)]
 
@@ -112,10 +87,10 @@ def test_a_database_that_hangs_is_away_and_costs_one_thread_however_often_it_is_
 
 
 def test_whom_only_the_database_knows_is_told_that_it_is_away(
-    client: Client, postgres: socket.socket, settings: Settings
+    client: Client, silent_database: socket.socket, settings: Settings
 ) -> None:
     settings.MAGI_API_AUTH = "required"
-    postgres.close()
+    silent_database.close()
 
     response = client.get(URL, headers={"Authorization": "Bearer magi_whoever"})
 
@@ -126,10 +101,10 @@ def test_whom_only_the_database_knows_is_told_that_it_is_away(
 
 
 def test_who_is_signed_in_to_an_open_api_is_answered_without_the_database(
-    client: Client, postgres: socket.socket
+    client: Client, silent_database: socket.socket
 ) -> None:
     client.cookies["sessionid"] = "whatever"
-    postgres.close()
+    silent_database.close()
 
     assert client.get(URL).json()["status"] == "unavailable"
 
@@ -178,3 +153,18 @@ def test_who_looks_while_somebody_does_joins_them() -> None:
 
     assert found == {"first": 7, "second": 7}
     assert looked == [1]
+
+
+def test_a_look_that_could_not_begin_keeps_no_later_one_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_thread: threading.Thread) -> None:
+        msg = "can't start new thread"
+        raise RuntimeError(msg)
+
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError):
+            looks.begin("a part", int)
+
+    assert looks.begin("a part", int).result(PATIENCE_S) == 0

@@ -13,6 +13,7 @@ from pytest_django import Settings
 
 from magi_site.operations.settings_shown import SETTINGS
 from models_app.errors import QueueUnavailableError
+from models_app.models import ScanRoot
 from servers_app.apikey_models import Scope
 from servers_app.apikeys import new_key
 from servers_app.models import EngineBuild, Node
@@ -49,6 +50,22 @@ def test_it_says_what_magi_runs_on(client: Client) -> None:
     assert body["services"]["workers"]["nodes"][0]["answers"] is True
     assert body["hardware"]["logical_cores"] >= 1
     assert body["hardware"]["nodes"] == {"local": {"cpu": "a processor"}}
+
+
+def test_hardware_is_told_with_disks_flags_and_the_devices_of_engines(
+    client: Client, tmp_path: Path
+) -> None:
+    ScanRoot.objects.create(node="local", path=str(tmp_path))
+    EngineBuild.objects.create(
+        node="local", path="/llama-server", version="b1", devices=[{"name": "CUDA0"}]
+    )
+
+    hardware = client.get(URL).json()["hardware"]
+
+    assert hardware["disks"][0]["scan_roots"] == [str(tmp_path)]
+    assert isinstance(hardware["cpu_flags"], list)
+    assert hardware["memory_bandwidth_bytes_per_s"] is None
+    assert hardware["devices"] == {"local": [{"name": "CUDA0", "engine": "b1"}]}
 
 
 def test_a_service_that_is_away_is_said_to_be(
@@ -106,6 +123,7 @@ SECRETS = {
     "MAGI_SECRET_KEY": "hunter2-signing",
     "DATABASE_URL": "postgres://magi:hunter2-database@127.0.0.1:1/magi?sslpassword=hunter2-tls",
     "REDIS_URL": "rediss://magi:hunter2-redis@localhost:1/3?ssl_keyfile=hunter2-keyfile",
+    "MAGI_OLLAMA_REGISTRY": "https://me:hunter2-mirror@mirror:5000/ollama",
     "LLAMA_API_KEY": "hunter2-llama",
     "HF_TOKEN": "hunter2-hub",
     "AWS_SECRET_ACCESS_KEY": "hunter2-cloud",
@@ -120,6 +138,7 @@ def test_no_secret_of_the_environment_or_the_settings_is_in_it(
         monkeypatch.setenv(name, value)
     settings.SECRET_KEY = SECRETS["MAGI_SECRET_KEY"]
     settings.REDIS_URL = SECRETS["REDIS_URL"]
+    settings.MAGI_OLLAMA_REGISTRY = SECRETS["MAGI_OLLAMA_REGISTRY"]
     database = {
         **connections.settings["default"],
         "ENGINE": "django.db.backends.postgresql",
@@ -141,6 +160,8 @@ def test_no_secret_of_the_environment_or_the_settings_is_in_it(
     assert setting(shown, "MAGI_SECRET_KEY")["value"] is None
     assert setting(shown, "DATABASE_URL")["value"] == "postgresql://127.0.0.1:1/magi"
     assert setting(shown, "REDIS_URL")["value"] == "rediss://localhost:1/3"
+    registry = setting(shown, "MAGI_OLLAMA_REGISTRY")
+    assert registry["value"] == "https://mirror:5000/ollama"
     assert shown["services"]["database"] == {
         "is_available": False,
         "problem": "It cannot be asked (OperationalError).",
@@ -155,6 +176,11 @@ def closed(settings: Settings, tmp_path: Path) -> Path:
     EngineBuild.objects.create(
         node="local", path=str(tmp_path / "llama-server"), problem=f"{tmp_path} is no program"
     )
+    ScanRoot.objects.create(node="local", path=str(tmp_path))
+    ScanRoot.objects.create(node="local", path=str(tmp_path / "gone"))
+    disk = {"path": str(tmp_path), "scan_roots": [str(tmp_path)], "downloads": []}
+    notes = [f"The scan root {tmp_path} is not there."]
+    Node.objects.create(name="attic", hardware={"disks": [disk], "disk_notes": notes})
     return tmp_path
 
 

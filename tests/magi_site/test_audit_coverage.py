@@ -18,13 +18,8 @@ from django.utils import timezone
 
 from models_app.audit_models import AuditEntry
 from models_app.models import DiscoveredModel, DiscoveryRules, Scan, ScanRoot
-from profiles_app.models import (
-    BaseRunSettings,
-    ModelPreset,
-    ModelRunSettings,
-    Profile,
-    SamplingPreset,
-)
+from profiles_app.models import BaseRunSettings, ModelRunSettings, Profile
+from profiles_app.preset_models import ModelPreset, SamplingPreset
 from servers_app.request_models import RequestRecord
 
 pytestmark = pytest.mark.django_db
@@ -32,10 +27,14 @@ pytestmark = pytest.mark.django_db
 PASSWORD = "correct horse battery"
 
 # Nobody changes them here. Of servers, keys and profiles, buttons ask services for something:
-# tests/servers_app/test_audit_services.py has those.
+# tests/servers_app/test_audit_services.py has those. tests/models_app/test_download_admin.py
+# has those of downloads, tests/servers_app/comparing/test_admin.py those of comparisons.
 READ_ONLY = {
     "models_app.auditentry",
+    "models_app.download",
     "profiles_app.profileversion",
+    "servers_app.benchmark",
+    "servers_app.comparison",
     "servers_app.enginebuild",
     "servers_app.node",
     "servers_app.server",

@@ -34,13 +34,24 @@ async def test_a_body_within_the_bound_arrives_whole() -> None:
     assert (answer.status, answer.body) == (200, b"196608")
 
 
-async def test_a_body_that_says_it_is_too_large_is_not_read() -> None:
-    size = str(bodies.MAX_BODY_BYTES + 1)
-
-    answer = await call(bounded, "POST", "/api/x", {"content-length": size})
+@pytest.mark.parametrize(
+    ("path", "most"), [("/api/x", 2_621_440), ("/ai/x", 2_621_440), ("/admin/x", 4_194_304)]
+)
+async def test_a_body_that_says_it_is_too_large_is_not_read(path: str, most: int) -> None:
+    answer = await call(bounded, "POST", path, {"content-length": str(most + 1)})
 
     assert answer.status == 413
-    assert b'{"detail": "The body is larger than the 4194304 bytes' in answer.body
+    assert f"The body is larger than the {most} bytes".encode() in answer.body
+
+
+@pytest.mark.django_db
+def test_what_is_let_through_is_not_too_large_for_a_call(client: Client) -> None:
+    most = bodies.most_bytes("/api/models/profiles")
+
+    answer = client.post("/api/models/profiles", "x" * most, content_type="application/json")
+
+    assert answer.status_code == 400
+    assert "JSON parse error" in answer.json()["detail"]
 
 
 async def test_a_body_that_does_not_say_is_read_no_further_than_the_bound() -> None:

@@ -2,7 +2,10 @@ from pathlib import Path
 
 import pytest
 from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
 from pytest_django import Settings
+
+from magi_site.preflight import check_redis
 
 
 def ids() -> set[str]:
@@ -64,3 +67,11 @@ def test_what_is_fine_on_loopback_is_not_beyond_it(
     settings.MAGI_HOST = "0.0.0.0"
 
     assert expected in ids()
+
+
+def test_a_redis_that_cannot_be_reached_is_told_with_the_reason(settings: Settings) -> None:
+    settings.OWN_REDIS = False
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+
+    with pytest.raises(ImproperlyConfigured, match=r"Connection refused\. Check REDIS_URL"):
+        check_redis()

@@ -1,6 +1,5 @@
 """The dashboard: what it shows to whom, and what it says where there is nothing yet."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -30,16 +29,16 @@ GIB = 2**30
 
 
 @pytest.fixture(autouse=True)
-def health(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Component]]:
+def health(monkeypatch: pytest.MonkeyPatch) -> dict[str, Component]:
     """Have all parts healthy, without a look at them."""
     parts = {
         name: Component(Health.HEALTHY, f"{name} is well.")
         for name in ("database", "queue", "nodes", "registry")
     }
     monkeypatch.setattr(checkup, "Checkup", lambda: SimpleNamespace(parts=lambda: parts))
-    checkup.forget()
-    yield parts
-    checkup.forget()
+    fresh = type("Fresh", (), {"seen": None, "seen_at": float("-inf")})
+    monkeypatch.setattr(checkup, "_Process", fresh)
+    return parts
 
 
 def index(client: Client) -> str:
@@ -211,6 +210,8 @@ def test_without_models_it_says_where_it_looked_and_what_to_do(admin_client: Cli
     page = index(admin_client)
     assert "No GGUF file was found in /srv/empty." in page
     assert reverse("admin:models_app_scanroot_add") in page
+    get_models = reverse("admin:get_models")
+    assert f'href="{get_models}">Get models</a>' in page.partition("No GGUF")[2]
 
 
 def test_without_an_active_profile_it_says_that_one_is_to_be_chosen(
@@ -221,7 +222,7 @@ def test_without_an_active_profile_it_says_that_one_is_to_be_chosen(
 
     make_profile("mine")
 
-    assert "Choose one below, and see its plan" in index(admin_client)
+    assert "Choose one above, and see its plan" in index(admin_client)
 
 
 @pytest.mark.parametrize("enabled", [[], ["elsewhere"]])

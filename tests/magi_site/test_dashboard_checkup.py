@@ -31,12 +31,12 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Looks]:
     looks = Looks()
     monkeypatch.setattr(checkup, "Checkup", lambda: SimpleNamespace(parts=looks.parts))
     monkeypatch.setattr(checkup, "WAIT_S", 0.01)
-    checkup.forget()
+    fresh = type("Fresh", (), {"seen": None, "seen_at": float("-inf")})
+    monkeypatch.setattr(checkup, "_Process", fresh)
     yield looks
     looks.may_end.set()
     while health_seen() is None:
         time.sleep(0.01)
-    checkup.forget()
 
 
 def seen_in_the_end() -> str:

@@ -22,8 +22,33 @@ def test_postgresql_is_taken_from_the_url(tmp_path: Path) -> None:
     assert config["OPTIONS"]["pool"]["max_size"] == 7
 
 
+def test_a_connection_that_does_not_answer_is_given_up_at_both_ends(tmp_path: Path) -> None:
+    options = database_from_url("postgres://db/magi", tmp_path, connections=7)["OPTIONS"]
+
+    assert options["tcp_user_timeout"] == 10_000
+    assert options["keepalives_idle"] + 3 * options["keepalives_interval"] < 15
+    assert "-c tcp_user_timeout=10000" in options["options"]
+    assert options["pool"]["reconnect_timeout"] == 1
+
+
+def test_what_the_url_says_goes_first(tmp_path: Path) -> None:
+    url = "postgres://db/magi?connect_timeout=30&options=-c%20lock_timeout%3D5"
+
+    options = database_from_url(url, tmp_path, connections=7)["OPTIONS"]
+
+    assert options["connect_timeout"] == 30
+    assert options["options"] == "-c lock_timeout=5"
+
+
 @pytest.mark.parametrize(
-    "url", ["mysql://me:secret@db/magi", "secret", "postgres://u@h:secret/n"]
+    "url",
+    [
+        "mysql://me:secret@db/magi",
+        "secret",
+        "postgres://u@h:secret/n",
+        "sqlite://",
+        "sqlite:///",
+    ],
 )
 def test_another_database_is_refused_without_repeating_the_url(
     url: str, tmp_path: Path

@@ -59,6 +59,8 @@ def test_sockets_of_a_deep_data_folder_lie_where_a_socket_can() -> None:
         ("redis://localhost:6379/0", "redis://localhost:6379/0"),
         ("rediss://user:secret@host:6380/1", "rediss://user:secret@host:6380/1"),
         ("unix:///run/redis.sock", "redis+socket:///run/redis.sock"),
+        ("unix:///run/a%23b/redis.sock?db=2", "redis+socket:///run/a%23b/redis.sock?db=2"),
+        ("redis://localhost", "redis://localhost"),
     ],
 )
 def test_celery_gets_the_redis_url_in_its_own_spelling(redis_url: str, celery_url: str) -> None:
@@ -68,3 +70,20 @@ def test_celery_gets_the_redis_url_in_its_own_spelling(redis_url: str, celery_ur
 def test_a_url_that_is_not_redis_is_refused_by_name() -> None:
     with pytest.raises(ImproperlyConfigured, match="REDIS_URL begins with 'amqp'"):
         broker_url("amqp://localhost")
+
+
+@pytest.mark.parametrize(
+    "redis_url",
+    [
+        "redis://:secret@host:port/0",
+        "redis://:secret@host:99999",
+        "redis://:secret@[::1",
+        "redis://:secret@host/first",
+        "unix://:secret@",
+    ],
+)
+def test_what_is_no_address_of_a_redis_is_refused_without_repeating_it(redis_url: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"^REDIS_URL cannot be read") as error:
+        broker_url(redis_url)
+
+    assert "secret" not in str(error.value)

@@ -10,6 +10,8 @@ from magi_site.env import (
     env_path,
     env_paths,
     env_programs,
+    env_time_zone,
+    env_url,
 )
 
 
@@ -98,3 +100,52 @@ def test_programs_that_are_not_named_well_are_refused_by_name(
 
     with pytest.raises(ImproperlyConfigured, match=f"^LLAMA_SERVER_BUILDS: .*{words}"):
         env_programs("LLAMA_SERVER_BUILDS", reserved="embedded")
+
+
+def test_an_address_of_a_site_ends_without_a_slash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAGI_OLLAMA_REGISTRY", "http://mirror:5000/ollama/")
+
+    assert env_url("MAGI_OLLAMA_REGISTRY", "") == "http://mirror:5000/ollama"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "mirror:5000",
+        "ftp://mirror",
+        "http://",
+        "file:///etc",
+        "http://mirror/?a=b",
+        "http://[::1",
+        "http://mirror:port",
+        "http://me:secret@mirror:0",
+    ],
+)
+def test_what_is_no_address_of_a_site_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("MAGI_OLLAMA_REGISTRY", value)
+
+    told = r"MAGI_OLLAMA_REGISTRY=.*such as https://x"
+    with pytest.raises(ImproperlyConfigured, match=told) as error:
+        env_url("MAGI_OLLAMA_REGISTRY", "https://x")
+    assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["Mars/Olympus", "../UTC", "Europe", "\u017d"])
+def test_what_is_no_time_zone_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("MAGI_TIME_ZONE", value)
+
+    with pytest.raises(ImproperlyConfigured, match=r"MAGI_TIME_ZONE=.* is no time zone"):
+        env_time_zone("MAGI_TIME_ZONE", "UTC")
+
+
+def test_the_home_folder_of_nobody_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAGI_DATA_DIR", "~nobody-of-that-name/data")
+
+    with pytest.raises(ImproperlyConfigured, match=r"^MAGI_DATA_DIR: '~nobody-of-that-name"):
+        env_path("MAGI_DATA_DIR", Path("/data"))
+    with pytest.raises(ImproperlyConfigured, match=r"^MAGI_DATA_DIR: "):
+        env_paths("MAGI_DATA_DIR", [])

@@ -13,15 +13,13 @@ import pytest
 from django.conf import settings as django_settings
 
 from magi_site.processes import runnable, web_command
+from tests.ports import free_port
 from tests.redis_server import PATIENCE_S, RedisServer
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-        return number
+    return free_port()
 
 
 @pytest.fixture

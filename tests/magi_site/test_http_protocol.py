@@ -1,19 +1,27 @@
-"""The head of a request is bounded; whoever sends more is answered, and hung up on."""
+"""The head of a request is bounded, and so is how long its answer waits to be read."""
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 import uvicorn
 
+from magi_site import http_protocol
 from magi_site.http_protocol import MAX_HEAD_BYTES, BoundedProtocol
 from servers_app.gateway.asgi import Receive, Scope, Send
 from tests.magi_site.listening import PATIENCE_S, until
 
+MUCH = b"a" * 2**25  # far more than the buffers of a connection hold
+
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Read the body, and say how large it was."""
+    """Read the body, and say how large it was; or send a great deal."""
+    if scope["path"] == "/much":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": MUCH})
+        return
     size_bytes, has_more = 0, True
     while has_more:
         message = await receive()
@@ -143,3 +151,37 @@ async def test_a_websocket_is_not_opened(port: int) -> None:
     answer = await answer_to(port, handshake)
 
     assert not answer.startswith(b"HTTP/1.1 101 ")
+
+
+async def test_whoever_does_not_read_is_hung_up_on(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "UNREAD_S", 0.3)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**16)
+    writer.write(request(target=b"/much"))
+    await asyncio.sleep(1)
+
+    taken = 0
+    with suppress(ConnectionError):
+        while piece := await asyncio.wait_for(reader.read(2**20), PATIENCE_S):
+            taken += len(piece)
+
+    assert 0 < taken < len(MUCH)
+    writer.close()
+
+
+async def test_whoever_reads_slowly_gets_everything(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_protocol, "UNREAD_S", 0.5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
+    writer.write(request(target=b"/much"))
+    taken = 0
+    for _ in range(8):
+        await asyncio.sleep(0.1)
+        taken += len(await reader.read(2**21))
+
+    taken += len(await asyncio.wait_for(reader.read(), PATIENCE_S))
+
+    assert taken > len(MUCH)
+    writer.close()

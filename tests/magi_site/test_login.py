@@ -17,11 +17,6 @@ LOGIN = "/admin/login/?next=/admin/"
 HERE, THERE = "192.0.2.1", "198.51.100.2"
 
 
-@pytest.fixture(autouse=True)
-def _quick_hasher(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 @pytest.fixture
 def admin() -> User:
     return User.objects.create_superuser("admin", password=PASSWORD)

@@ -29,7 +29,7 @@ def seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[s
         await send({"type": "http.response.body", "body": b""})
 
     behind: ModuleType = importlib.reload(asgi)
-    monkeypatch.setattr(behind, "django_application", django)
+    monkeypatch.setattr(behind, "pages", django)
     yield scopes
     settings.MAGI_TLS = "off"
     importlib.reload(asgi)
@@ -55,6 +55,15 @@ async def test_a_client_adds_no_address_before_the_one_that_the_proxy_saw(
     await call(asgi.application, "GET", "/admin/", lie, client=PROXY)
 
     assert seen["client"][0] == "203.0.113.7"
+
+
+@pytest.mark.parametrize("said", ["unknown", "x" * 300, "fe80::1%eth0", "_hidden", "1.2.3"])
+async def test_what_is_no_address_is_not_believed(said: str, seen: dict[str, Any]) -> None:
+    passed_on = {"x-forwarded-for": f"{said}, {PROXY}", "x-forwarded-proto": "https"}
+
+    await call(asgi.application, "GET", "/admin/", passed_on, client=PROXY)
+
+    assert (seen["client"][0], seen["scheme"]) == (PROXY, "https")
 
 
 async def test_without_a_proxy_nobody_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:

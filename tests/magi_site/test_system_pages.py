@@ -1,5 +1,7 @@
 """The pages on MAGI itself; that their figures are right is tested with the API."""
 
+from datetime import UTC, datetime
+
 import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
@@ -7,6 +9,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from magi_site.groups import OPERATOR, VIEWER, ensure_groups
+from models_app.download_models import Download, DownloadSource
 
 pytestmark = pytest.mark.django_db
 
@@ -70,3 +73,18 @@ def test_without_a_gateway_the_endpoints_cannot_be_tested_and_the_page_says_so(
     shown = signed_in(client, VIEWER).post(ENDPOINTS, follow=True).content.decode()
 
     assert "No gateway runs in this process." in shown
+
+
+def test_each_page_says_which_time_zone_its_times_are_in(
+    admin_client: Client, settings: Settings
+) -> None:
+    settings.TIME_ZONE = "Europe/Madrid"
+    row = Download.objects.create(
+        source=DownloadSource.HUB, reference="org/repo:Q8_0", node="local", asked_by="ada"
+    )
+    Download.objects.filter(pk=row.pk).update(asked_at=datetime(2026, 7, 1, 12, tzinfo=UTC))
+
+    page = admin_client.get(reverse("admin:models_app_download_changelist")).content.decode()
+
+    assert "Times are in Europe/Madrid." in page
+    assert "2026-07-01 14:00<br>" in page

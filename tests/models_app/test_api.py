@@ -1,4 +1,5 @@
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import pytest
@@ -6,8 +7,10 @@ from django.test import Client
 from kombu.exceptions import OperationalError
 from redis import ConnectionError as RedisConnectionError
 
+from models_app.models import ScanRoot
 from models_app.registry import ScanReport
 from models_app.task_schema import ScanReportSerializer
+from tests.pings import pongs
 
 pytestmark = pytest.mark.django_db
 
@@ -33,9 +36,7 @@ class StandInResult:
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A worker that answers the ping and finishes a rescan at once."""
-    monkeypatch.setattr(
-        "celery.app.control.Control.broadcast", lambda *_args, **_options: [{"ok": "pong"}]
-    )
+    monkeypatch.setattr("celery.app.control.Control.broadcast", partial(pongs, away=["gpu"]))
     answer_with(monkeypatch, StandInResult(is_ready=True))
     return monkeypatch
 
@@ -44,6 +45,16 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, result: StandInResult) -> None:
     monkeypatch.setattr(
         "models_app.tasks.rescan.apply_async", lambda *_args, **_options: result
     )
+
+
+@pytest.mark.usefixtures("worker")
+def test_another_node_is_scanned_by_its_worker(client: Client) -> None:
+    ScanRoot.objects.create(node="gpu", path="/models")
+
+    assert client.post("/api/models/rescan?node=gpu").status_code == 503  # only local answers
+    unknown = client.post("/api/models/rescan?node=gpux")
+    assert unknown.status_code == 404
+    assert unknown.json() == {"detail": "Node not found: gpux. Available: gpu, local."}
 
 
 @pytest.mark.usefixtures("worker")

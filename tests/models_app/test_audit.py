@@ -10,12 +10,13 @@ from django.db import connections, transaction
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
-from models_app import audit, tasks
+from models_app import audit, retention, tasks
 from models_app.acting import acting, actor
 from models_app.audit import Change
 from models_app.audit_models import Action, AuditEntry, Via
 from models_app.audit_targets import Target
 from models_app.audit_values import MAX_FIELD_CHARS, SECRET
+from models_app.downloads import recovery
 from models_app.models import DiscoveredModel
 from models_app.rules import override_thinking, override_tier
 from tests.conftest import MakeModel
@@ -123,9 +124,13 @@ def test_who_a_service_was_told_counts_where_no_request_says_better() -> None:
 
 
 def test_in_a_workers_task_it_is_magi(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "prune", entry)  # a task that changes something
+    def waiting(node: str) -> list[int]:
+        entry()  # a task that changes something
+        return []
 
-    tasks.prune_audit()
+    monkeypatch.setattr(recovery, "waiting", waiting)
+
+    tasks.resume_downloads("local")
 
     written = AuditEntry.objects.get()
     assert (written.who, written.via) == ("worker", "system")
@@ -256,7 +261,7 @@ def aged(days: float) -> AuditEntry:
 
 
 def test_entries_are_pruned_by_age(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "CHUNK", 2)
+    monkeypatch.setattr(retention, "CHUNK", 2)
     settings.MAGI_AUDIT_DAYS = 10
     for days in (11, 12, 13):
         aged(days)
@@ -271,13 +276,6 @@ def test_with_no_days_entries_stay_for_good(settings: Settings) -> None:
     settings.MAGI_AUDIT_DAYS = 0
     aged(5000)
 
-    tasks.prune_audit()
+    audit.prune()
 
     assert AuditEntry.objects.count() == 1
-
-
-def test_pruning_is_on_the_schedule(settings: Settings) -> None:
-    beat = settings.CELERY_BEAT_SCHEDULE["prune-audit"]
-
-    assert beat["task"] == tasks.prune_audit.name
-    assert beat["options"]["expires"] < beat["schedule"]

@@ -15,6 +15,7 @@ from models_app.audit_models import AuditEntry
 from models_app.models import DiscoveryRules, ScanRoot
 from models_app.rescans import request_rescan
 from tests.conftest import MakeModel
+from tests.pings import pongs
 
 pytestmark = pytest.mark.django_db
 
@@ -44,9 +45,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
         queued.append(args)
         return Queued()
 
-    monkeypatch.setattr(
-        "celery.app.control.Control.broadcast", lambda *_args, **_options: [{"ok": "pong"}]
-    )
+    monkeypatch.setattr("celery.app.control.Control.broadcast", pongs)
     monkeypatch.setattr("models_app.tasks.rescan.apply_async", apply_async)
     return queued
 

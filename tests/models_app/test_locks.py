@@ -1,11 +1,12 @@
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from pytest_django import Settings
 
-from models_app.locks import node_lock
+from models_app.locks import forget_lock, locks_from_before, node_lock
 
 HOLDER = """
 import fcntl, sys, time
@@ -61,3 +62,30 @@ def test_who_waits_may_give_up() -> None:
         assert not held
 
     assert list(answers) == []
+
+
+def test_who_waits_for_a_lock_that_is_forgotten_meanwhile_excludes_who_comes_later(
+    run_dir: Path,
+) -> None:
+    path = run_dir / "locks" / "server-1.lock"
+
+    def forgotten() -> bool:
+        path.unlink()  # by who holds it
+        first.__exit__(None, None, None)
+        return True
+
+    first = node_lock("server-1")
+    first.__enter__()
+    with node_lock("server-1", wait=forgotten) as second, node_lock("server-1") as third:
+        assert (second, third) == (True, False)
+
+
+def test_a_lock_is_forgotten_unless_somebody_holds_it(run_dir: Path) -> None:
+    with node_lock("server-1"):
+        assert not forget_lock("server-1")
+    assert locks_from_before(time.time() + 60) == ["server-1"]
+
+    assert forget_lock("server-1")
+
+    assert not list((run_dir / "locks").iterdir())
+    assert locks_from_before(time.time() + 60) == []

@@ -12,7 +12,8 @@ from pytest_django import Settings
 from models_app.audit_models import AuditEntry
 from profiles_app import modelpresets, presets, services
 from profiles_app.errors import ProfileInvalidError
-from profiles_app.models import ModelPreset, Profile, ProfileVersion
+from profiles_app.models import Profile, ProfileVersion
+from profiles_app.preset_models import ModelPreset
 from tests.conftest import MakeProfile
 
 pytestmark = pytest.mark.django_db

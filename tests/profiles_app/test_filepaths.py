@@ -12,7 +12,8 @@ from models_app.roots import lies_in_scan_root, why_no_root
 from profiles_app.errors import ProfileInvalidError
 from profiles_app.filepaths import misplaced_files, why_not_launched
 from profiles_app.modelpresets import validate_model
-from profiles_app.models import BaseRunSettings, ModelPreset, Profile
+from profiles_app.models import BaseRunSettings, Profile
+from profiles_app.preset_models import ModelPreset
 from profiles_app.services import save_yaml
 from profiles_app.validation import validate
 

@@ -10,7 +10,7 @@ from django.db import IntegrityError, transaction
 
 from profiles_app import presets
 from profiles_app.errors import PresetInvalidError
-from profiles_app.models import SamplingPreset, Thinking
+from profiles_app.preset_models import SamplingPreset, Thinking
 from profiles_app.presetfile import SAMPLING_FIELDS
 
 pytestmark = pytest.mark.django_db

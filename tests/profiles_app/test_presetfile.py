@@ -8,7 +8,7 @@ import pytest
 from django.core.validators import MaxLengthValidator, MaxValueValidator, MinValueValidator
 
 from profiles_app.errors import PresetFileError
-from profiles_app.models import ModelPreset, SamplingPreset
+from profiles_app.preset_models import ModelPreset, SamplingPreset
 from profiles_app.presetfile import (
     MAX_FILE_BYTES,
     MODEL_FIELDS,

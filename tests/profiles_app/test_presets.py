@@ -17,7 +17,7 @@ from profiles_app.errors import (
     PresetInvalidError,
     PresetNotFoundError,
 )
-from profiles_app.models import ModelPreset, SamplingPreset
+from profiles_app.preset_models import ModelPreset, SamplingPreset
 from tests.conftest import MakeModel, MakeProfile
 
 pytestmark = pytest.mark.django_db

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from profiles_app import modelpresets, presets
-from profiles_app.models import ModelPreset, SamplingPreset
+from profiles_app.preset_models import ModelPreset, SamplingPreset
 from profiles_app.presetfile import FORMATS, QUALITIES, model_name_problem
 from tests.conftest import MakeModel, MakeProfile
 

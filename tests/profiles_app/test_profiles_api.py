@@ -85,6 +85,7 @@ def test_a_profile_has_the_contracts_shape_with_every_default(client: Client) ->
             "tier": None,
             "replicas": 1,
             "aliases": [],
+            "nodes": [],
             "run_settings": {},
         }
     ]

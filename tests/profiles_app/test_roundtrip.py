@@ -20,7 +20,7 @@ from profiles_app.services import compose, get_profile, save_document, save_yaml
 from profiles_app.templates import new_profile, template_names
 
 # What is generated does not depend on whose the rows are.
-EXAMPLES = 1000 if connection.vendor == "sqlite" else 200
+EXAMPLES = 500 if connection.vendor == "sqlite" else 100
 
 pytestmark = pytest.mark.django_db
 
@@ -139,6 +139,15 @@ _documents = st.fixed_dictionaries(
         "queue": st.fixed_dictionaries({}, optional={"limit": _whole}),
         "memory": st.fixed_dictionaries(
             {}, optional={"budget_mib": st.none() | _whole, "eviction": st.just("idle-longest")}
+        ),
+        "placement": st.fixed_dictionaries(
+            {},
+            optional={
+                "rule": st.sampled_from(["spread", "pack", "pin"]),
+                "nodes": st.lists(_ids, max_size=3, unique=True),
+                "failover": st.booleans(),
+                "failover_after_seconds": st.integers(20, 86_400),
+            },
         ),
         "preset": st.none() | st.sampled_from(["fast", "code"]),
         "engine": st.sampled_from(["", "embedded"]),

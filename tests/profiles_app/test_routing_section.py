@@ -85,6 +85,8 @@ def test_an_alias_may_be_what_clients_call_their_models(alias: str) -> None:
         pytest.param("[ok, auto]", "aliases[1]", "a name of MAGI's own", id="auto"),
         pytest.param("[fast]", "aliases[0]", "a name of MAGI's own", id="a tier"),
         pytest.param("[two-stage]", "aliases[0]", "a name of MAGI's own", id="two stages"),
+        pytest.param("[current]", "aliases[0]", "a name of MAGI's own", id="current"),
+        pytest.param('["task:x"]', "aliases[0]", "begins with task:", id="a task"),
         pytest.param("['']", "aliases[0]", "blank", id="empty"),
         pytest.param("[a b]", "aliases[0]", "letters, digits", id="a space"),
         pytest.param("[größe]", "aliases[0]", "letters, digits", id="no ASCII"),

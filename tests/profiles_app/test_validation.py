@@ -2,7 +2,7 @@
 
 import pytest
 
-from profiles_app.models import SamplingPreset
+from profiles_app.preset_models import SamplingPreset
 from profiles_app.services import save_yaml
 from profiles_app.validation import Finding, validate
 from tests.conftest import MakeModel

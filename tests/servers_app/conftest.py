@@ -1,6 +1,5 @@
 import os
 import signal
-import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ import pytest
 from pytest_django import Settings
 
 from servers_app.models import Server
+from tests import ports
 
 STAND_IN = Path(__file__).with_name("stand_in.py")
 
@@ -30,14 +30,7 @@ def queued(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture
 def free_port() -> Callable[[], int]:
     """Return a function that finds a port nobody listens on."""
-
-    def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-            return port
-
-    return find
+    return ports.free_port
 
 
 @pytest.fixture

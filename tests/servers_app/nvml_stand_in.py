@@ -20,7 +20,7 @@ class StandInGpu:
 
 
 class StandInNvml:
-    """What hardware.py uses of the module pynvml."""
+    """What hardware/nvidia.py uses of the module pynvml."""
 
     NVMLError = pynvml.NVMLError
 
@@ -36,6 +36,9 @@ class StandInNvml:
 
     def nvmlShutdown(self) -> None:
         self.opened -= 1
+
+    def nvmlSystemGetDriverVersion(self) -> str:
+        return "580.95.05"
 
     def nvmlDeviceGetCount(self) -> int:
         return len(self.gpus)

@@ -10,6 +10,7 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 
 from servers_app.models import Server, ServerState, Wanted
+from tests.pings import pongs
 
 Fields = dict[str, object]
 
@@ -64,10 +65,10 @@ class ScriptedWorker:
         monkeypatch.setattr("servers_app.tasks.settle.apply_async", self._settle)
         monkeypatch.setattr("servers_app.ports.is_bindable", lambda *_args: True)
 
-    def _ping(self, *_args: object, pattern: str, **_options: object) -> list[object]:
+    def _ping(self, *_args: object, pattern: str, **_options: object) -> list[dict[str, Any]]:
         if not self.has_queue:
             raise OperationalError
-        return [] if pattern.removesuffix("@*") in self.away else [{"ok": "pong"}]
+        return pongs(pattern=pattern, away=self.away)
 
     def _settle(self, args: tuple[int], **_options: Any) -> None:
         if not self.has_queue:

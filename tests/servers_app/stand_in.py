@@ -10,6 +10,8 @@ wedged: the same for ever, no token moves, and it ignores SIGTERM.
 crash, quit: ready, and ends after a moment, with 3 or 0.
 stubborn: ignores SIGTERM.           slow to go: takes a second to end.
 parent: has a child of its own.
+mute: takes a prompt, and never answers.
+caching: reads less of a prompt than it was sent.
 """
 
 import json
@@ -105,6 +107,37 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(200, metrics())
         else:
             self._answer(200, json.dumps(props()))
+
+    def do_POST(self) -> None:
+        if self.headers.get("Authorization") != f"Bearer {key}":
+            self._answer(401, json.dumps({"error": {"message": "Invalid API Key"}}))
+            return
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if mode == "mute":
+            time.sleep(600)
+        if self.path == "/tokenize":
+            self._answer(200, json.dumps({"tokens": [7, 8, 9]}))
+        else:
+            self._stream(len(asked["prompt"]), asked["n_predict"])
+
+    def _stream(self, prompt_n: int, predicted_n: int) -> None:
+        read = prompt_n - 1 if mode == "caching" else prompt_n
+        events: list[dict[str, object]] = [
+            {"content": "a", "stop": False} for _ in range(predicted_n)
+        ]
+        timings = {
+            "prompt_n": read,
+            "prompt_ms": 2.0 * read,
+            "prompt_per_second": 500.0,
+            "predicted_n": predicted_n,
+            "predicted_ms": 10.0 * predicted_n,
+            "predicted_per_second": 100.0,
+        }
+        events.append({"content": "", "stop": True, "timings": timings})
+        self.send_response(200)
+        self.end_headers()
+        for event in events:
+            self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
 
     def _answer(self, status: int, text: str) -> None:
         self.send_response(status)

@@ -64,7 +64,7 @@ def test_the_registry_costs_the_same_with_more_models(
     for name in "abcdef":
         make_model(name)
 
-    with django_assert_max_num_queries(6):
+    with django_assert_max_num_queries(7):
         client.get("/api/models/registry")
 
 
@@ -100,6 +100,8 @@ def test_servers_that_run_or_should_are_listed(client: Client, make_server: Make
             "memory_mib": 900,
             "is_ready": True,
             "is_running": True,
+            "is_reachable": True,
+            "unreachable_since": None,
             "uptime_seconds": 0,
             "state": "ready",
             "node": "local",

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from django.db import connection, connections, transaction
@@ -12,10 +13,12 @@ from django.utils import timezone
 from kombu.exceptions import OperationalError
 from pytest_django import DjangoAssertNumQueries
 
-from servers_app import demand
+from servers_app import demand, services
 from servers_app.gateway import writer
-from servers_app.models import Server, ServerEvent, ServerState, Wanted
+from servers_app.models import Node, Server, ServerEvent, ServerState, Wanted
+from tests.at_once import at_once
 from tests.conftest import MakeModel, MakeServer
+from tests.servers_app.fleets import copy_to, make_node
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
@@ -159,6 +162,65 @@ def test_a_queue_that_is_down_leaves_it_to_the_next_reconcile(
     server.refresh_from_db()
     assert server.wanted == Wanted.RUNNING
     assert f"Server {server.pk} waits for the next reconcile." in caplog.text
+
+
+@pytest.fixture
+def on_silent_node(make_model: MakeModel) -> Server:
+    """A server that is offered on a silent node; `b`, which is there, has its model, too."""
+    make_node("local", is_alive=False)
+    make_node("b")
+    model = make_model("m")
+    copy_to(model, "b")
+    return services.offer(model, node="local")
+
+
+def test_one_that_is_offered_on_a_silent_node_is_started_on_one_that_is_there(
+    on_silent_node: Server, queued: list[int]
+) -> None:
+    assert demand.demand(on_silent_node.pk)
+
+    there = Server.objects.get(node="b")
+    on_silent_node.refresh_from_db()
+    assert (there.wanted, there.on_request, there.asked_by) == ("running", True, "gateway")
+    assert (on_silent_node.wanted, on_silent_node.on_request) == ("stopped", False)
+    assert queued == [there.pk]
+
+
+def test_one_that_no_other_node_may_have_waits_for_its_own(
+    on_silent_node: Server, queued: list[int]
+) -> None:
+    Node.objects.filter(name="b").update(is_cordoned=True)
+
+    assert demand.demand(on_silent_node.pk)
+
+    server = Server.objects.get()
+    assert (server.node, server.wanted) == ("local", Wanted.RUNNING)
+    assert queued == [on_silent_node.pk]
+
+
+def test_many_gateways_that_ask_for_it_at_once_start_it_once(on_silent_node: Server) -> None:
+    at_once([partial(demand.demand, on_silent_node.pk)] * 4)
+
+    (running,) = Server.objects.filter(wanted=Wanted.RUNNING)
+    assert running.node == "b"
+    assert Server.objects.filter(on_request=True).count() == 1
+
+
+def test_one_that_failed_by_a_clock_that_is_ahead_is_asked_for_again(
+    make_server: MakeServer, queued: list[int]
+) -> None:
+    server = make_server(
+        wanted=Wanted.RUNNING,
+        state=ServerState.FAILED,
+        requested_at=LONG_AGO,
+        stopped_at=NOW + timedelta(hours=1),
+    )
+
+    assert demand.demand(server.pk)
+
+    server.refresh_from_db()
+    assert server.is_asked_again
+    assert queued == [server.pk]
 
 
 def test_a_demand_before_an_idle_stop_keeps_the_server_running(make_server: MakeServer) -> None:

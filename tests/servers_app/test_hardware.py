@@ -9,9 +9,16 @@ import psutil
 import pynvml
 import pytest
 
-from servers_app import cgroups, hardware
+from servers_app import cgroups
 from servers_app.cgroups import UNLIMITED, Limit, read_limit
-from servers_app.hardware import read_gpus, read_hardware, read_memory, vram_bytes_by_pid
+from servers_app.hardware import (
+    nvidia,
+    ram,
+    read_gpus,
+    read_hardware,
+    read_memory,
+    vram_bytes_by_pid,
+)
 from tests.servers_app.nvml_stand_in import MIB, StandInGpu, StandInNvml
 
 GIB = 2**30
@@ -46,7 +53,7 @@ UseNvml = Callable[[StandInNvml], StandInNvml]
 @pytest.fixture
 def use_nvml(monkeypatch: pytest.MonkeyPatch) -> UseNvml:
     def use(nvml: StandInNvml) -> StandInNvml:
-        monkeypatch.setattr(hardware, "pynvml", nvml)
+        monkeypatch.setattr(nvidia, "pynvml", nvml)
         return nvml
 
     return use
@@ -125,15 +132,34 @@ def test_a_process_has_what_it_takes_of_all_gpus_together(use_nvml: UseNvml) -> 
     assert vram_bytes_by_pid() == {7: 3000 * MIB, 8: 500 * MIB, 9: 0}
 
 
+def test_a_gpu_that_fails_leaves_what_processes_have_of_the_others(use_nvml: UseNvml) -> None:
+    lost = StandInGpu(error=pynvml.NVML_ERROR_GPU_IS_LOST)
+    use_nvml(StandInNvml(lost, StandInGpu(computing={7: 2000})))
+
+    assert vram_bytes_by_pid() == {7: 2000 * MIB}
+
+
+def test_a_list_of_processes_that_a_gpu_does_not_have_leaves_the_other_one(
+    use_nvml: UseNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_gpu: StandInGpu) -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    nvml = use_nvml(StandInNvml(StandInGpu(drawing={7: 1000})))
+    monkeypatch.setattr(nvml, "nvmlDeviceGetComputeRunningProcesses", refuse)
+
+    assert vram_bytes_by_pid() == {7: 1000 * MIB}
+
+
 def test_free_pages_that_a_processor_keeps_to_itself_are_available(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zones = tmp_path / "zoneinfo"
     zones.write_text(ZONES)
-    monkeypatch.setattr(hardware, "ZONEINFO", zones)
+    monkeypatch.setattr(ram, "ZONEINFO", zones)
     seen = psutil.virtual_memory()._replace(total=8 * GIB, available=GIB)
     monkeypatch.setattr("psutil.virtual_memory", lambda: seen)
-    monkeypatch.setattr(hardware, "read_limit", Limit)
+    monkeypatch.setattr(ram, "read_limit", Limit)
 
     pages = (read_memory().available_bytes - GIB) / os.sysconf("SC_PAGE_SIZE")
 
@@ -143,10 +169,10 @@ def test_free_pages_that_a_processor_keeps_to_itself_are_available(
 def test_a_system_that_tells_nothing_of_such_pages_is_taken_at_its_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware, "ZONEINFO", tmp_path / "zoneinfo")
+    monkeypatch.setattr(ram, "ZONEINFO", tmp_path / "zoneinfo")
     seen = psutil.virtual_memory()._replace(total=8 * GIB, available=GIB)
     monkeypatch.setattr("psutil.virtual_memory", lambda: seen)
-    monkeypatch.setattr(hardware, "read_limit", Limit)
+    monkeypatch.setattr(ram, "read_limit", Limit)
 
     assert read_memory().available_bytes == GIB
 

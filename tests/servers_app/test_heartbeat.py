@@ -9,6 +9,7 @@ from celery.signals import celeryd_after_setup, worker_ready, worker_shutdown
 from django.db import OperationalError, connections
 
 from servers_app import heartbeat, nodes
+from servers_app.errors import NodeTakenError
 from servers_app.heartbeat import Heartbeat, beat_in_workers
 from servers_app.models import Node
 
@@ -125,10 +126,28 @@ def test_it_survives_a_database_that_is_away_and_logs_the_first_failure_of_a_row
     assert caplog.messages == [failed, "The heartbeat works again", failed]
 
 
-def test_servers_are_looked_after_when_no_reconcile_has_come_for_15_seconds(
+def test_it_survives_a_row_that_is_gone_while_it_beats(
+    clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a database is restored under a worker: the next beat makes it anew."""
+
+    def lack() -> None:
+        Node.objects.all().delete()
+        Node.objects.get()
+
+    heart = Heartbeat(lambda: None, chores={"A chore": lack}, clock=clock)
+
+    heart.beat()
+    heart.beat()
+
+    assert len(caplog.messages) == 1
+    assert "A chore failed, and is tried again" in caplog.messages[0]
+
+
+def test_servers_are_looked_after_when_no_reconcile_has_come_for_10_seconds(
     heart: Heartbeat, clock: Clock, looked: threading.Semaphore
 ) -> None:
-    clock.now += 14.9
+    clock.now += 9.9
     heart.beat()
     assert times(looked) == 0
 
@@ -137,7 +156,7 @@ def test_servers_are_looked_after_when_no_reconcile_has_come_for_15_seconds(
     heart.beat()
     assert times(looked) == 1
 
-    clock.now += 15
+    clock.now += 10
     heart.beat()
     assert times(looked) == 1
 
@@ -146,7 +165,7 @@ def test_a_node_that_reconciles_is_left_alone(
     heart: Heartbeat, clock: Clock, looked: threading.Semaphore
 ) -> None:
     for _ in range(5):
-        clock.now += 14
+        clock.now += 9
         heart.reconciled()
         heart.beat()
 
@@ -160,11 +179,11 @@ def test_a_node_without_reconciles_says_so_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     for _ in range(3):
-        clock.now += 15
+        clock.now += 10
         heart.beat()
         assert times(looked) == 1
 
-    assert caplog.messages == ["No reconcile has come for 15 s: servers are looked after here"]
+    assert caplog.messages == ["No reconcile has come for 10 s: servers are looked after here"]
 
 
 def test_a_model_that_loads_for_long_holds_up_no_beat_and_is_looked_after_by_one(
@@ -180,12 +199,99 @@ def test_a_model_that_loads_for_long_holds_up_no_beat_and_is_looked_after_by_one
     heart = Heartbeat(look_after, clock=clock)
 
     for _ in range(3):
-        clock.now += 15
+        clock.now += 10
         heart.beat()
     is_loaded.set()
 
     assert times(begun) == 1
     assert times(beats) == 3
+
+
+def test_nothing_is_done_after_a_beat_that_the_database_did_not_take(
+    clock: Clock, looked: threading.Semaphore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> None:
+        raise OperationalError
+
+    done: list[str] = []
+    heart = Heartbeat(looked.release, chores={"A chore": lambda: done.append("")}, clock=clock)
+    monkeypatch.setattr(nodes, "beat", away)
+
+    clock.now += 100
+    heart.beat()
+    assert (times(looked), done) == (0, [])
+
+    monkeypatch.setattr(nodes, "beat", lambda: None)
+    heart.beat()
+    assert (times(looked), done) == (1, [""])
+
+
+def test_a_chore_that_fails_holds_up_no_other(
+    clock: Clock, beats: threading.Semaphore, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        msg = "locked"
+        raise OperationalError(msg)
+
+    done: list[str] = []
+    chores = {"The first": fail, "The second": lambda: done.append("second")}
+    heart = Heartbeat(lambda: None, chores=chores, clock=clock)
+
+    heart.beat()
+    heart.beat()
+
+    assert done == ["second", "second"]
+    assert caplog.messages == ["The first failed, and is tried again: locked"]
+
+
+def test_a_worker_whose_name_is_taken_says_so_once_does_nothing_and_ends(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = NodeTakenError("box2", "10.0.0.7")
+
+    def taken() -> None:
+        raise error
+
+    done: list[str] = []
+    heart = Heartbeat(
+        lambda: done.append("looked after"),
+        chores={"A chore": lambda: done.append("chore")},
+        clock=clock,
+        when_taken=lambda: done.append("ended"),
+    )
+    monkeypatch.setattr(nodes, "beat", taken)
+
+    for _ in range(3):
+        clock.now += 100
+        heart.beat()
+
+    assert done == ["ended"]
+    (message,) = caplog.messages
+    assert message.startswith("Another worker is node box2 already, at 10.0.0.7")
+
+
+def test_only_who_has_beaten_for_20_seconds_is_steady(
+    heart: Heartbeat, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    was_silent = iter([True, False, False, None, False, True, False])
+
+    def beat() -> bool:
+        answer = next(was_silent)
+        if answer is None:
+            raise OperationalError
+        return answer
+
+    monkeypatch.setattr(nodes, "beat", beat)
+    assert not heart.is_steady
+    steady = []
+
+    for seconds in (0, 19, 1, 5, 20, 20, 20):
+        clock.now += seconds
+        heart.beat()
+        steady.append(heart.is_steady)
+
+    # the third is steady; the database is away; two new beginnings
+    assert steady == [False, False, True, False, False, False, True]
 
 
 def test_looking_after_servers_survives_a_database_that_is_away(
@@ -200,7 +306,7 @@ def test_looking_after_servers_survives_a_database_that_is_away(
     heart = Heartbeat(look_after, clock=clock)
 
     for _ in range(2):
-        clock.now += 15
+        clock.now += 10
         heart.beat()
         assert times(tried) == 1
 
@@ -215,7 +321,9 @@ def test_a_worker_beats_before_it_has_a_broker_and_until_it_ends(
 ) -> None:
     for signal in (celeryd_after_setup, worker_ready, worker_shutdown):
         monkeypatch.setattr(signal, "receivers", [])
-    heart = beat_in_workers(lambda: None)
+    left: list[int] = []
+    monkeypatch.setattr(nodes, "leave", lambda: left.append(len(beating_threads())))
+    heart = beat_in_workers(lambda: None, {})
     assert beating_threads() == [], "no other process that imports it beats"
 
     celeryd_after_setup.send(sender="local@box")
@@ -225,4 +333,5 @@ def test_a_worker_beats_before_it_has_a_broker_and_until_it_ends(
 
     worker_shutdown.send(sender=None)
     assert beating_threads() == []
+    assert left == [0], "after its last beat"
     heart.stop()

@@ -15,59 +15,22 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.servers_app.kept_scripts import (
+    ABANDON,
+    DEAFEN,
+    LEAVE,
+    SHOW_SIGNALS,
+    SHOW_STDIN,
+    SLEEP,
+    STUBBORN,
+    UNTIL_GO,
+    WORKER,
+)
+
 KEEPER = Path(__file__).parents[2] / "servers_app" / "keeper.py"
 PYTHON = (sys.executable, "-I", "-S")
 WATCHDOG_S = 60  # far above anything measured; only a hang reaches it
 PAUSE_S = 0.01
-
-SLEEP = "import time; time.sleep(600)"
-# Says in its log that it is up, and each time it is told to stop; stops at a `go`.
-STUBBORN = """
-import pathlib, signal, sys, time
-for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-    signal.signal(number, lambda number, frame: print(number, flush=True))
-print("up", flush=True)
-while not pathlib.Path(sys.argv[1], "go").exists():
-    time.sleep(0.01)
-"""
-# Ignores and blocks every signal it can, and becomes the command that follows.
-DEAFEN = """
-import os, signal, sys
-numbers = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-for number in numbers:
-    signal.signal(number, signal.SIG_IGN)
-signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-# Shows the signals it ignores, but for those that Python ignores by itself, and blocks.
-SHOW_SIGNALS = """
-import signal, time
-numbers = signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}
-ignored = [number for number in numbers if signal.getsignal(number) == signal.SIG_IGN]
-print(ignored, list(signal.pthread_sigmask(signal.SIG_BLOCK, [])), flush=True)
-time.sleep(600)
-"""
-SHOW_STDIN = "import sys, time; print(sys.stdin.read(), flush=True); time.sleep(600)"
-# Abandons a grandchild, which says who has adopted it.
-ABANDON = """
-import os, time
-if os.fork() == 0:
-    parent = os.getpid()
-    if os.fork() == 0:
-        while os.getppid() == parent:
-            time.sleep(0.01)
-        print(os.getppid(), flush=True)
-    os._exit(0)
-time.sleep(600)
-"""
-LEAVE = """
-import os, time
-if pid := os.fork():
-    print(pid, flush=True)
-else:
-    time.sleep(600)
-"""
-WORKER = "import subprocess, sys, time; subprocess.run(sys.argv[1:]); time.sleep(600)"
 
 Launch = Callable[..., int]
 
@@ -307,12 +270,37 @@ def test_a_server_that_cannot_be_recorded_is_not_left(launch: Launch, run_dir: P
 
 
 def test_an_exit_that_cannot_be_recorded_is_logged(launch: Launch, run_dir: Path) -> None:
+    launch(UNTIL_GO)
+    (run_dir / "exit.json.tmp").unlink()
     (run_dir / "exit.json.tmp").mkdir()
 
-    launch("")
+    (run_dir / "go").touch()
 
     wait_until(lambda: log_of(run_dir))
     assert log_of(run_dir) == "cannot write exit.json: Is a directory\n"
+
+
+def test_what_its_exit_takes_of_the_disk_is_taken_before_it_runs(
+    launch: Launch, run_dir: Path
+) -> None:
+    """A disk that is full when it ends, by its log perhaps, loses nothing."""
+    launch(UNTIL_GO)
+    reserved = (run_dir / "exit.json.tmp").stat()
+
+    (run_dir / "go").touch()
+
+    wait_until((run_dir / "exit.json").exists)
+    written = (run_dir / "exit.json").stat()
+    assert (written.st_ino, written.st_size) == (reserved.st_ino, reserved.st_size)
+    assert json.loads((run_dir / "exit.json").read_text())["returncode"] == 0
+
+
+def test_without_room_for_its_exit_no_server_runs(launch: Launch, run_dir: Path) -> None:
+    (run_dir / "exit.json.tmp").mkdir()
+
+    assert launch(SLEEP) == os.EX_IOERR
+    assert log_of(run_dir) == "cannot write exit.json: Is a directory\n"
+    assert not processes_of(run_dir)
 
 
 def test_a_record_that_cannot_be_removed_is_reported(launch: Launch, run_dir: Path) -> None:

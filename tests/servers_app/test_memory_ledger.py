@@ -16,6 +16,7 @@ from profiles_app.resolution import memory_mib, settings_of
 from profiles_app.runsettings import Setting
 from servers_app import hardware, memory
 from servers_app.admission import Evict, Fits, Machine, Need, Refused, Wait
+from servers_app.hardware import nvidia
 from servers_app.memory import Usage, admit, key_of, need_of, running_on
 from servers_app.models import EngineBuild, MemoryMeasurement, Server, ServerState
 from tests.conftest import MakeModel, MakeServer
@@ -37,7 +38,7 @@ def model(make_model: MakeModel) -> DiscoveredModel:
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def use(*found: StandInGpu) -> None:
-        monkeypatch.setattr(hardware, "pynvml", StandInNvml(*found))
+        monkeypatch.setattr(nvidia, "pynvml", StandInNvml(*found))
 
     use()
     return use
@@ -337,7 +338,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     settings.MAGI_MEMORY_RESERVE_MIB = 1000
     total = hardware.Memory(16_000 * 2**20, 16_000 * 2**20)
     monkeypatch.setattr(memory, "read_memory", lambda: total)
-    monkeypatch.setattr(hardware, "pynvml", StandInNvml())
+    monkeypatch.setattr(nvidia, "pynvml", StandInNvml())
 
 
 def asked(ram_mib: int, **options: Any) -> object:

@@ -9,8 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from servers_app import hardware, memory, processes
+from servers_app import memory, processes
 from servers_app.admission import Gpu, Machine
+from servers_app.hardware import nvidia
 from servers_app.memory import Usage, machine, measure, running_on, wait_until_back
 from servers_app.models import ServerState
 from tests.conftest import MakeServer
@@ -114,7 +115,7 @@ def test_its_memory_of_the_gpus_is_that_of_all_its_processes(
     process = allocate(child_mib=1)
     (child,) = psutil.Process(process.pid).children()
     taken: dict[int, int | None] = {process.pid: 700, child.pid: 50, os.getpid(): 9}
-    monkeypatch.setattr(hardware, "pynvml", StandInNvml(StandInGpu(computing=taken)))
+    monkeypatch.setattr(nvidia, "pynvml", StandInNvml(StandInGpu(computing=taken)))
 
     assert measure(process.pid, None).vram_mib == 750
 

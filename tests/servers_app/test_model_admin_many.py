@@ -42,8 +42,8 @@ def save(client: Client, **sent: Any) -> str:
 # -- actions on many
 
 
-def act(client: Client, action: str, *models: DiscoveredModel) -> str:
-    data = {"action": action, "_selected_action": [model.pk for model in models]}
+def act(client: Client, action: str, *models: DiscoveredModel, **sent: str) -> str:
+    data = {"action": action, "_selected_action": [model.pk for model in models], **sent}
     return unescape(client.post(reverse(LIST), data, follow=True).content.decode())
 
 
@@ -85,8 +85,20 @@ def test_servers_are_started_and_stopped_from_the_list(
     act(admin_client, "start_selected", model)
     assert Server.objects.get().wanted == Wanted.RUNNING
 
-    act(admin_client, "stop_selected", model)
+    page = act(admin_client, "stop_selected", model)
+    assert "Drain and stop: M?" in page
+    assert Server.objects.get().wanted == Wanted.RUNNING  # it was only asked
+
+    act(admin_client, "stop_selected", model, confirmed="yes")
     assert Server.objects.get().wanted == Wanted.STOPPED
+
+
+def test_what_does_not_run_is_not_asked_about(
+    admin_client: Client, make_model: MakeModel
+) -> None:
+    page = act(admin_client, "stop_selected", make_model("m"))
+
+    assert "Nothing to stop: none of them is to run." in page
 
 
 # -- who may

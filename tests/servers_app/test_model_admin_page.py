@@ -5,11 +5,13 @@ from html import unescape
 import pytest
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from models_app.models import DiscoveredModel
 from models_app.rules import override_thinking, override_tier
 from servers_app.admission import Machine
 from servers_app.models import Server, ServerState, Wanted
+from servers_app.request_models import UsageMinute
 from tests.conftest import MakeModel, MakeProfile, MakeServer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("queued")]
@@ -96,6 +98,21 @@ def test_a_page_names_servers_and_profiles_and_has_buttons(
     assert reverse("admin:servers_app_server_change", args=[server.pk]) in page
     assert reverse("admin:servers_app_server_ask", args=[server.pk]) in page
     assert reverse("admin:profiles_app_profile_change", args=[profile.pk]) in page
+
+
+def test_a_page_says_how_the_model_was_used(
+    admin_client: Client, make_model: MakeModel
+) -> None:
+    counted = {"prompt_tokens": 300, "completion_tokens": 200, "failures": 1}
+    for name, requests in (("m", 4), ("other", 50)):
+        UsageMinute.objects.create(
+            minute=timezone.now(), model_id=name, requests=requests, **counted
+        )
+
+    page = page_of(admin_client, make_model("m"))
+
+    assert "4 in 14 days" in page
+    assert "500 in 14 days" in page
 
 
 def test_a_model_without_a_server_is_started_from_its_page(

@@ -4,21 +4,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psutil
 import pytest
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models.functions import Now
 from django.utils import timezone
 from pytest_django import Settings
 
-from magi_site.env import env_host
+from magi_site.env import env_host, env_label
+from models_app.node_address import host_to_bind
 from servers_app import nodes
 from servers_app.hardware import Gpu, Hardware
 from servers_app.models import SILENCE, Node
-from servers_app.nodes import beat, host_to_bind
+from servers_app.nodes import alive_nodes, beat, silent_nodes
 from servers_app.processes import boot_id
 
 pytestmark = pytest.mark.django_db
@@ -139,6 +141,81 @@ def test_only_nodes_that_beat_are_alive() -> None:
     Node.objects.create(name="never")
 
     assert [node.name for node in Node.objects.all() if node.is_alive] == ["here"]
+
+
+def test_the_clock_of_this_machine_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("here", 15), ("gone", 21)):
+        node = Node.objects.create(name=name)
+        heartbeat_at = Now() - timedelta(seconds=seconds)
+        Node.objects.filter(pk=node.pk).update(heartbeat_at=heartbeat_at)
+
+    for hours in (-5, 0, 5):
+        now = datetime.now(UTC) + timedelta(hours=hours)
+        monkeypatch.setattr(timezone, "now", lambda now=now: now)
+        assert [node.name for node in Node.objects.all() if node.is_alive] == ["here"]
+        assert [node.name for node in alive_nodes()] == ["here"]
+        assert silent_nodes() == {"gone"}
+
+
+def test_a_heartbeat_of_before_the_databases_clock_was_set_back_is_none() -> None:
+    node = Node.objects.create(name="odd")
+    Node.objects.update(heartbeat_at=Now() + timedelta(hours=1))
+
+    assert silent_nodes() == {"odd"}
+    assert not Node.objects.get(pk=node.pk).is_alive
+
+
+def test_a_node_that_never_beat_is_silent() -> None:
+    Node.objects.create(name="new")
+
+    assert silent_nodes() == {"new"}
+    assert not alive_nodes()
+
+
+def test_a_beat_says_whether_the_node_was_silent() -> None:
+    assert beat(), "it is new"
+    assert not beat()
+    Node.objects.update(heartbeat_at=Now() - SILENCE)
+    assert beat()
+
+
+def test_a_node_that_is_forgotten_in_the_moment_of_a_beat_is_known_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is no other worker that has taken its name."""
+    beat()
+    first = Node.objects.get()
+    forgotten = iter([True])
+
+    def is_taken(_node: Node) -> bool:
+        if next(forgotten, False):
+            Node.objects.all().delete()
+        return False
+
+    monkeypatch.setattr(nodes, "is_taken", is_taken)
+
+    assert beat(), "it is new"
+
+    again = Node.objects.get()
+    assert again.is_alive
+    assert again.pk != first.pk
+
+
+@pytest.mark.parametrize("value", ["a b", "box@2", "box/2", "-box", ".", "box*", "x" * 64, "é"])
+def test_a_name_that_is_none_stops_magi_by_name(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("MAGI_NODE", value)
+
+    with pytest.raises(ImproperlyConfigured, match=r"MAGI_NODE=.*up to 63 letters, digits"):
+        env_label("MAGI_NODE", "local")
+
+
+@pytest.mark.parametrize("value", ["box2", "gpu-1.lan", "my_node", "7", "x" * 63])
+def test_names_of_nodes_are_taken(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("MAGI_NODE", value)
+
+    assert env_label("MAGI_NODE", "local") == value
 
 
 @pytest.mark.parametrize(

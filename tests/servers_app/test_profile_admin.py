@@ -8,6 +8,7 @@ from pytest_django import Settings
 
 from magi_site.groups import VIEWER, ensure_groups
 from profiles_app.models import Profile
+from servers_app.keys import server_key
 from servers_app.models import Node, Server, ServerState, Wanted
 from tests.conftest import MakeModel, MakeProfile, MakeServer
 
@@ -181,6 +182,21 @@ def test_the_plan_of_the_active_profile_follows_its_servers(
     assert "1 of 2 ready" in page
     assert "No memory." in page
     assert 'data-live="server' in page
+
+
+def test_a_plan_does_not_tell_the_key_of_a_server_that_failed(
+    admin_client: Client,
+    make_model: MakeModel,
+    make_profile: MakeProfile,
+    make_server: MakeServer,
+) -> None:
+    server = make_server(make_model("m"), wanted=Wanted.RUNNING, state=ServerState.FAILED)
+    Server.objects.update(last_error=f"refused {server_key(server.pk)}")
+
+    page = admin_client.get(plan_of(make_profile("mine", "m"))).content.decode()
+
+    assert "refused [its key]" in page
+    assert server_key(server.pk) not in page
 
 
 def test_a_viewer_sees_a_plan_and_no_button_that_would_be_refused(

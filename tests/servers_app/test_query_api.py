@@ -38,6 +38,9 @@ class StandIn:
     def in_flight(self) -> dict[int, int]:
         return {}
 
+    async def refresh(self) -> None:
+        pass
+
     async def query(
         self, query: Query, *, key: str = "", model_ids: frozenset[str] = frozenset()
     ) -> AsyncGenerator[Event, None]:

@@ -90,7 +90,7 @@ def test_filters_leave_the_guides_shape_as_it_is(client: Client) -> None:
         (
             "colour=red",
             "colour: there is no such parameter. Accepted: enabled, family, kind, missing, "
-            "ordering, page, page_size, q, tier.",
+            "node, ordering, page, page_size, q, tier.",
         ),
     ],
 )
@@ -160,10 +160,10 @@ def test_the_first_page_of_nothing_is_empty(client: Client) -> None:
 @pytest.mark.parametrize(
     ("path", "queries"),
     [
-        (REGISTRY, 6),
-        (f"{REGISTRY}?tier=fast&enabled=false&q=m&ordering=tier", 6),
-        (f"{REGISTRY}?page=1&page_size=20", 7),
-        ("/api/models/tiers/fast", 3),
+        (REGISTRY, 7),
+        (f"{REGISTRY}?tier=fast&enabled=false&q=m&ordering=tier", 7),
+        (f"{REGISTRY}?page=1&page_size=20", 8),
+        ("/api/models/tiers/fast", 4),
     ],
 )
 def test_a_list_costs_the_same_however_many_there_are(

@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connections
+from django.db import IntegrityError, OperationalError, connections
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from models_app import retention
 from models_app.models import Tier
-from servers_app import requests, tasks
-from servers_app.gateway import writer
+from servers_app import requests
+from servers_app.gateway import records, writer
 from servers_app.gateway.records import MAX_PROMPT_BYTES, record
 from servers_app.gateway.trace import Outcome, Trace
 from servers_app.gateway.writer import CONTROL
@@ -56,6 +57,16 @@ def sums() -> list[tuple[object, ...]]:
 
 
 # -- what is written
+
+
+@pytest.mark.parametrize(("told", "kept"), [(-1, 0), (2**40, 2**31 - 1)])
+def test_a_server_that_cannot_count_keeps_nobodys_request_from_being_written(
+    told: int, kept: int
+) -> None:
+    record([over(prompt_tokens=told, cached_tokens=told, completion_tokens=told), over()])
+
+    counts = RequestRecord.objects.values_list("prompt_tokens", "completion_tokens")
+    assert set(counts) == {(kept, kept), (12, 3)}
 
 
 def test_everything_that_is_known_of_a_request_is_written(make_server: MakeServer) -> None:
@@ -216,9 +227,36 @@ def test_two_requests_that_a_client_named_the_same_are_two() -> None:
     assert RequestRecord.objects.filter(request_id="mine").count() == 2
 
 
-def test_what_fails_leaves_neither_record_nor_sum() -> None:
-    with pytest.raises(IntegrityError):
-        record([over(), over(status=None)])
+@pytest.mark.parametrize(
+    "unfit",
+    [
+        pytest.param({"status": None}, id="nothing where something must be"),
+        pytest.param({"status": 2**70}, id="a number that no column holds"),
+    ],
+)
+def test_one_that_the_database_refuses_keeps_no_other_from_being_written(
+    unfit: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    record([over(), over(), over(request_id="unfit", **unfit), over(), over()])
+
+    assert RequestRecord.objects.count() == 4
+    assert not RequestRecord.objects.filter(request_id="unfit").exists()
+    (of_noon,) = sums()
+    assert of_noon[2] == 4
+    (message,) = caplog.messages
+    assert message.startswith("Request unfit cannot be written down: ")
+
+
+def test_what_a_database_that_is_away_did_not_take_is_left_to_be_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away(_traces: object) -> None:
+        raise OperationalError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "_add_to_sums", away)
+        with pytest.raises(OperationalError):
+            record([over(), over()])
 
     assert not RequestRecord.objects.exists()
     assert not UsageMinute.objects.exists()
@@ -256,7 +294,7 @@ def test_the_database_takes_no_label_that_is_no_tier() -> None:
 def test_old_records_go_in_pieces_and_their_sums_stay(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requests, "CHUNK", 2)
+    monkeypatch.setattr(retention, "CHUNK", 2)
     settings.MAGI_REQUEST_LOG_DAYS = 30
     now = timezone.now()
     record([over(at=now - timedelta(days=31, seconds=n)) for n in range(5)])
@@ -277,7 +315,7 @@ def test_what_somebody_has_labelled_is_not_pruned() -> None:
     )
     requests.relabel(RequestRecord.objects.filter(request_id="labelled"), Tier.FAST)
 
-    tasks.prune_requests()
+    requests.prune()
 
     assert RequestRecord.objects.get().request_id == "labelled"
 
@@ -293,8 +331,15 @@ def test_with_no_days_only_sums_are_kept(settings: Settings) -> None:
     assert requests.prune() == 1
 
 
-def test_pruning_is_on_the_schedule(settings: Settings) -> None:
-    entry = settings.CELERY_BEAT_SCHEDULE["prune-requests"]
+def test_only_the_newest_rows_are_kept_and_those_with_a_label(settings: Settings) -> None:
+    settings.MAGI_REQUEST_LOG_ROWS = 3
+    now = timezone.now()
+    record([over(request_id=f"r{n}", at=now - timedelta(minutes=n)) for n in range(6)])
+    requests.relabel(RequestRecord.objects.filter(request_id="r5"), Tier.FAST)
 
-    assert entry["task"] == tasks.prune_requests.name
-    assert entry["options"]["expires"] < entry["schedule"]
+    assert requests.count_due(now) == 3
+    assert requests.prune() == 3
+    assert set(RequestRecord.objects.values_list("request_id", flat=True)) == {"r0", "r1", "r5"}
+
+    settings.MAGI_REQUEST_LOG_ROWS = 0
+    assert (requests.count_due(now), requests.prune()) == (0, 0)

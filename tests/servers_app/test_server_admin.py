@@ -262,7 +262,7 @@ def test_a_node_that_has_said_nothing_yet_is_shown(admin_client: Client) -> None
 
     page = admin_client.get(reverse("admin:servers_app_node_changelist")).content.decode()
 
-    assert "Not seen lately" in page
+    assert "Silent" in page
 
 
 @pytest.mark.parametrize("model", ["server", "serverevent"])

@@ -20,7 +20,8 @@ from servers_app.complexity.embedding import EmbeddingClassifier
 from servers_app.complexity.examples import Example
 from servers_app.complexity.prompts import Prompt
 from servers_app.complexity.scoring import Scorer
-from tests.servers_app.test_embedded_engine import ENGINE, ROOT, SMALL, WATCHDOG_S, free_port
+from tests.ports import free_port
+from tests.servers_app.test_embedded_engine import ENGINE, ROOT, SMALL, WATCHDOG_S
 
 EXAMPLES = (
     Example("Prove the theorem of Pythagoras, step by step.", "powerful"),

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from servers_app.complexity.prompts import END_CHARS, Prompt, ends, read_prompt
@@ -164,6 +164,7 @@ JSON = st.recursive(
 NAMES = ["messages", "input", "prompt", "query", "system", "instructions", "tools", "text"]
 
 
+@example(path="/v1/chat/completions", values={"messages": [{"role": []}]})
 @given(path=st.sampled_from(PATHS), values=st.dictionaries(st.sampled_from(NAMES), JSON))
 def test_no_json_is_too_strange(path: str, values: dict[str, Any]) -> None:
     prompt = read_prompt(path, values)

@@ -20,6 +20,7 @@ from servers_app.gateway.pool import Pool
 from servers_app.gateway.relay import DEFAULT_TIMEOUTS
 from servers_app.gateway.routes import Replica, Route, RoutingTable
 from servers_app.gateway.trace import Trace
+from tests.ports import free_port
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 PATIENCE_S = 60.0  # for what happens in milliseconds, on a machine that is busy
@@ -169,9 +170,7 @@ def stage() -> Stage:
 
 def refused_url() -> str:
     """Return an address where nobody listens."""
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{unused.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 async def until(is_so: Callable[[], bool]) -> None:

@@ -1,5 +1,6 @@
 """Who may call the gateway: by a key, from a browser, or just so."""
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import anthropic
 import openai
 import pytest
 
-from servers_app.gateway.access import Caller, presented
+from servers_app.gateway.access import Caller, KeyUses, presented
 from servers_app.gateway.errors import NotAllowedError
 from servers_app.gateway.trace import Outcome
 from tests.servers_app.gateway.conftest import (
@@ -291,6 +292,20 @@ async def test_when_a_key_was_used_is_written_once_in_a_minute(
 
     (used,) = site.used
     assert set(used) == {SECRET[:13]}
+
+
+async def test_a_clock_that_is_set_back_does_not_keep_uses_from_being_written() -> None:
+    written: list[Mapping[str, float]] = []
+
+    async def write(used: Mapping[str, float]) -> None:
+        written.append(used)
+
+    uses = KeyUses(write)
+    for now in (7200.0, 7201.0, 10.0, 11.0):
+        uses.note("k1", now)
+        await uses.close()
+
+    assert written == [{"k1": 7200.0}, {"k1": 10.0}]
 
 
 # -- the clients of both

@@ -164,6 +164,34 @@ async def test_what_a_request_took_is_written_down(
     assert "secret" not in repr(trace)
 
 
+async def test_the_first_byte_of_a_stream_is_of_its_first_token_and_not_of_its_head(
+    stage: Stage,
+    records: list[Trace],
+    make_gateway: MakeGateway,
+    make_upstream: MakeUpstream,
+    client: aiohttp.ClientSession,
+) -> None:
+    async def say(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for piece in (b": ping\n\n", b"data: {}\n\n"):
+            await asyncio.sleep(0.15)  # that it takes to read the prompt
+            await response.write(piece)
+        return response
+
+    upstream = await make_upstream(say)
+    stage.show(make_replica(upstream.url))
+    gateway = await make_gateway(stage.load, stage.control)
+
+    body = asking("Hi!", model="qwen", stream=True)
+    async with client.post(f"{gateway}{CHAT}", json=body) as response:
+        await response.read()
+
+    await until(lambda: bool(records))
+    assert records[0].first_byte_s is not None
+    assert records[0].first_byte_s >= 0.3
+
+
 async def test_prompts_are_kept_only_if_somebody_wants_that(
     stage: Stage,
     records: list[Trace],

@@ -213,3 +213,13 @@ def test_an_open_breaker_is_told_with_the_time_it_has_left(bench: Bench) -> None
     assert bench.breakers.opened() == {1: (0.75, 1.0)}
     bench.now += 0.75
     assert bench.breakers.opened() == {}
+
+
+def test_what_the_network_opened_is_not_told_as_others_may_reach_the_server(
+    bench: Bench,
+) -> None:
+    bench.breakers.take(bench.server)
+    bench.breakers.cut_off(1)
+
+    assert not bench.lets
+    assert bench.breakers.opened() == {}

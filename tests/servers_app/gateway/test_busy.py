@@ -8,6 +8,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from servers_app.gateway.breaker import FAILURES_IN_A_ROW, Breakers
+from servers_app.gateway.choosing import Balancer
 from servers_app.gateway.control import NO_CONTROL
 from servers_app.gateway.errors import NotReachedError
 from servers_app.gateway.live import LiveTable
@@ -19,6 +21,7 @@ from servers_app.gateway.waiting import Finder
 from servers_app.gateway.wishes import Wish
 from tests.servers_app.gateway.conftest import (
     LONG_S,
+    PATIENCE_S,
     MakeGateway,
     MakeUpstream,
     Stage,
@@ -251,6 +254,28 @@ async def test_nobody_overtakes_those_who_wait(finder: Finder) -> None:
 
     assert not late.done()
     assert finder.queue.depths == {"qwen": 1}
+
+
+async def test_a_server_that_is_to_be_probed_is_left_to_those_who_wait(
+    finder: Finder, stage: Stage
+) -> None:
+    clock = [0.0]
+    finder.balancer = Balancer(Breakers(clock=lambda: clock[0]), queued=finder.queue.depth)
+    stage.show(busy(ELSEWHERE), busy(ELSEWHERE, server_id=2))
+    await finder.tables.refresh()
+    for _ in range(FAILURES_IN_A_ROW):
+        finder.balancer.failed(1)
+    assert (await finder.search(Wish("qwen"), trace()).first()).replica.server_id == 2
+    waiting = asyncio.create_task(finder.search(Wish("qwen"), trace()).first())
+    await until(lambda: finder.queue.depths == {"qwen": 1})
+
+    clock[0] = 1.0
+    late = asyncio.create_task(finder.search(Wish("qwen"), trace()).first())
+    choice = await asyncio.wait_for(waiting, PATIENCE_S)
+
+    assert choice.replica.server_id == 1
+    assert not late.done()
+    late.cancel()
 
 
 async def test_a_request_that_a_server_did_not_answer_is_not_refused_by_a_full_queue(

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from profiles_app.aliases import RESERVED
+from profiles_app.aliases import RESERVED, RESERVED_START
 from servers_app.gateway.cards import cards
 from servers_app.gateway.routes import AUTO, TIERS, TWO_STAGE, Route, RoutingTable, TwoStage
+from servers_app.gateway.selection import CURRENT, TASK
 from tests.servers_app.gateway.conftest import make_replica, make_route, make_table
 
 STAGES = TwoStage("fast", "powerful", stage1_max_tokens=500)
@@ -132,4 +133,5 @@ def test_without_models_auto_is_all_there_is() -> None:
 
 
 def test_no_alias_may_take_a_name_of_ours() -> None:
-    assert set(RESERVED) == {AUTO, TWO_STAGE, *TIERS}
+    assert set(RESERVED) == {AUTO, TWO_STAGE, CURRENT, *TIERS}
+    assert RESERVED_START == TASK

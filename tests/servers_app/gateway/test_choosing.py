@@ -49,7 +49,13 @@ def table_of(
 
 
 def balancer(queued: Mapping[str, int] | None = None, now: float = NOW) -> Balancer:
-    return Balancer(Breakers(), queued=queued, rng=random.Random(1), clock=lambda: now)
+    depths = queued or {}
+    return Balancer(
+        Breakers(),
+        queued=lambda id_: depths.get(id_, 0),
+        rng=random.Random(1),
+        clock=lambda: now,
+    )
 
 
 def choose(
@@ -271,7 +277,9 @@ def test_where_every_server_fails_the_client_is_told_when_to_come_back() -> None
 
     assert (caught.value.status, caught.value.retry_after) == (503, 1)
     clock[0] = 1.0
-    assert chooser.choose(table, Wish("qwen"), {}).replica.server_id == 1
+    choice = chooser.choose(table, Wish("qwen"), {})
+    assert choice.replica.server_id == 1
+    chooser.breakers.take(choice.replica)
     with pytest.raises(CircuitOpenError):  # one request probes
         chooser.choose(table, Wish("qwen"), {})
     chooser.won(1)

@@ -39,7 +39,7 @@ async def test_a_request_that_meets_an_idle_stop_is_served(
     async with client.post(f"{gateway}{CHAT}", json={"model": "qwen"}) as response:
         assert response.status == 200
 
-    assert stage.demanded == [1]
+    assert set(stage.demanded) == {1}  # a second time, where the first took a second
 
 
 async def test_a_request_that_meets_a_crash_has_it_looked_at_and_is_served_when_all_is_well(

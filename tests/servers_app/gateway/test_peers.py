@@ -10,7 +10,9 @@ import pytest
 
 from servers_app.gateway.background import cancelled
 from servers_app.gateway.breaker import FAILURES_IN_A_ROW, Breakers
+from servers_app.gateway.hosts import Hosts
 from servers_app.gateway.peers import MAX_PEERS, Peers, RedisChannel, hints
+from servers_app.gateway.queueing import Queue
 from tests.redis_server import PATIENCE_S, RedisServer
 from tests.servers_app.gateway.conftest import make_replica
 
@@ -50,7 +52,15 @@ class Process:
         self.own: Counter[int] = Counter()
         self.breakers = Breakers()
         self.now: float | None = None  # where the test turns the clock
-        self.peers = Peers(channel, self.own, self.breakers, clock=self._clock)
+        self.hosts, self.queue = Hosts(), Queue()
+        self.peers = Peers(
+            channel,
+            self.own,
+            self.breakers,
+            hosts=self.hosts,
+            queue=self.queue,
+            clock=self._clock,
+        )
 
     def sees(self, server_id: int) -> int:
         return self.peers.in_flight.get(server_id, 0)

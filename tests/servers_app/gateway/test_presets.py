@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiles_app.models import SamplingPreset
+from profiles_app.preset_models import SamplingPreset
 from profiles_app.services import make_active, save_yaml
 from servers_app.gateway.bodies import read_model, with_defaults, with_model
 from servers_app.gateway.routes import RoutingTable

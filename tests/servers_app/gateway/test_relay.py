@@ -95,8 +95,10 @@ async def test_headers_of_one_hop_and_of_the_browser_stay_behind(
             "Connection": "keep-alive, X-Private",
             "Cookie": "sessionid=1",
             "Origin": "http://evil.example",
+            "Referer": "http://localhost:8000/admin/",
             "TE": "trailers",
             "X-Conversation-Id": "c1",
+            "X-CSRFToken": "t1",
             "X-Private": "1",
             "Anthropic-Version": "2023-06-01",
         },
@@ -107,7 +109,9 @@ async def test_headers_of_one_hop_and_of_the_browser_stay_behind(
     assert headers["anthropic-version"] == "2023-06-01"
     assert headers["accept-encoding"] == "identity"
     assert headers["host"] == upstream.url.removeprefix("http://")
-    assert not headers.keys() & {"cookie", "origin", "te", "x-conversation-id", "x-private"}
+    assert not headers.keys() & {
+        "cookie", "origin", "referer", "te", "x-conversation-id", "x-csrftoken", "x-private",
+    }  # fmt: skip
 
 
 async def test_headers_of_the_servers_own_stay_behind_and_ours_are_added(

@@ -18,6 +18,7 @@ from tests.servers_app.gateway.conftest import (
     never_answer,
     refused_url,
 )
+from tests.servers_app.gateway.wire import Caller, serving
 
 CHAT = "/v1/chat/completions"
 FIRST_EVENT = b'data: {"n": 1}\n\n'
@@ -214,3 +215,25 @@ async def test_an_answer_that_breaks_is_seen_to_be_short(
     async with client.post(f"{gateway}{CHAT}", json={"model": "qwen"}) as response:
         with pytest.raises(aiohttp.ClientPayloadError):
             await asyncio.wait_for(response.read(), PATIENCE_S)
+
+
+async def test_a_client_that_leaves_before_a_failure_is_told_leaves_no_connection(
+    make_gateway: MakeGateway, client: aiohttp.ClientSession
+) -> None:
+    has_begun = asyncio.Event()
+
+    async def begin(caller: Caller) -> None:
+        await caller.request()
+        await caller.say(b"HTTP/1.1 503 No\r\nContent-Length: 27\r\n\r\n")
+        has_begun.set()
+        await caller.request()
+
+    async with serving(begin) as server:
+        gateway = await make_gateway(make_table(make_route("qwen", make_replica(server.url))))
+        asking = asyncio.create_task(client.post(f"{gateway}{CHAT}", json={"model": "qwen"}))
+        await has_begun.wait()
+        await asyncio.sleep(0.2)  # until it has come
+
+        asking.cancel()
+
+        await asyncio.wait_for(server.hung_up.wait(), PATIENCE_S)

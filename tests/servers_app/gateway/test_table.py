@@ -6,7 +6,8 @@ import pytest
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from profiles_app.models import ProfileMember, SamplingPreset, TierRule
+from profiles_app.models import ProfileMember, TierRule
+from profiles_app.preset_models import SamplingPreset
 from profiles_app.serializers import DEFAULT_TIERS, defaults
 from servers_app.gateway import routes
 from servers_app.gateway.table import read_table
@@ -143,6 +144,24 @@ def test_a_failure_is_told_in_a_sentence_without_folders(
     )
 
     assert read_table().routes[model.model_id].failure == said
+
+
+def test_a_failure_of_a_copy_names_no_folder_of_its_node(
+    make_model: MakeModel, make_server: MakeServer
+) -> None:
+    model = make_model(file_path="/home/qwen3.gguf", filename="qwen3.gguf")
+    make_server(
+        model,
+        node="attic",
+        wanted=Wanted.RUNNING,
+        state=ServerState.FAILED,
+        last_error="It read /etc/x and/or /mnt/my models/b/qwen3.gguf: it is cut.",
+        requested_at=EARLIER,
+        stopped_at=NOW,
+    )
+
+    said = read_table().routes[model.model_id].failure
+    assert said == "It read x and/or qwen3.gguf: it is cut."
 
 
 def test_a_server_that_works_again_does_not_tell_of_an_old_failure(
@@ -349,7 +368,9 @@ def test_many_servers_cost_no_more_queries_than_one(
             server = make_server(model, replica=replica, wanted=Wanted.RUNNING, port=port)
             note_load(server, 1.0)
 
-    with django_assert_num_queries(7):
+    with django_assert_num_queries(11):
+        read_table()
+    with django_assert_num_queries(8):  # how well they suit the tasks is known
         table = read_table()
 
     assert len(table.routes) == 30

@@ -1,6 +1,7 @@
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,9 +14,10 @@ from servers_app.gateway.errors import (
     GatewayError,
     InvalidRequestError,
 )
+from servers_app.gateway.queueing import QueueFullError
 from servers_app.gateway.routes import Route, RoutingTable, TwoStage
 from servers_app.gateway.sse import DONE, Events, event_of, object_of
-from servers_app.gateway.stages import Open
+from servers_app.gateway.stages import Answer, Open
 from servers_app.gateway.thinking import CHAT_PATH
 from servers_app.gateway.trace import Outcome, Trace
 from servers_app.gateway.two_stage import (
@@ -24,6 +26,7 @@ from servers_app.gateway.two_stage import (
     answer_two_stage,
     plan_for,
 )
+from servers_app.gateway.wishes import Wish
 from tests.servers_app.gateway.conftest import (
     Handler,
     MakeUpstream,
@@ -290,6 +293,24 @@ async def test_without_a_second_stage_the_draft_is_the_answer_with_a_warning(
         assert b"nobody has checked" in client.headers[b"x-magi-warning"]
     assert told["magi"]["warning"].startswith("This is the draft, which nobody has checked.")
     assert [stage["model_id"] for stage in told["magi"]["stages"]] == ["small"]
+
+
+async def test_a_second_stage_that_is_too_busy_is_as_one_that_is_not_there(
+    make_open: MakeOpen, small: Upstream, trace: Trace
+) -> None:
+    open_ = await make_open(make_table(*routes(small.url, refused_url())))
+
+    @asynccontextmanager
+    async def crowded(path: str, body: Any, wish: Wish, trace: Trace) -> AsyncIterator[Answer]:
+        if wish.name == "powerful":
+            raise QueueFullError(wish.name, 1, 5)
+        async with open_(path, body, wish, trace) as answer:
+            yield answer
+
+    answer = await TwoStageRun(crowded, PLAN, ASKED, trace).whole()
+
+    assert answer["choices"][0]["message"]["content"] == "5"
+    assert "is full: 1 requests wait" in answer["magi"]["warning"]
 
 
 @pytest.mark.parametrize(

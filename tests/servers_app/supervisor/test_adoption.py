@@ -2,8 +2,10 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
 from servers_app import launcher, processes, services
@@ -97,6 +99,26 @@ def test_a_server_that_runs_although_its_row_says_it_rests_is_ended(wanted: Serv
     Server.objects.filter(pk=wanted.pk).update(
         wanted=Wanted.STOPPED, state=ServerState.STOPPED, pid=None, port=None
     )
+
+    assert sweeping.sweep("local") == [wanted.pk]
+    assert is_gone(pid)
+
+
+def test_a_server_that_runs_although_its_row_has_given_it_up_is_ended(
+    wanted: Server,
+) -> None:
+    pid = settled(wanted).pid
+    Server.objects.filter(pk=wanted.pk).update(
+        state=ServerState.FAILED,
+        stopped_at=timezone.now(),
+        next_start_at=None,
+        pid=None,
+        port=None,
+    )
+    asked = Server.objects.filter(pk=wanted.pk)
+    asked.update(requested_at=timezone.now())
+    assert sweeping.sweep("local") == [], "the start that was asked for meets it"
+    asked.update(requested_at=timezone.now() - timedelta(hours=1))
 
     assert sweeping.sweep("local") == [wanted.pk]
     assert is_gone(pid)

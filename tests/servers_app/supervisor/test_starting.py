@@ -4,12 +4,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
-from servers_app import services
+from servers_app import launcher, services
+from servers_app.engine import asking
 from servers_app.models import RUNNING, Server, ServerEvent, ServerState
 from servers_app.supervisor.loading import max_startup_s
 from tests.conftest import MakeModel
+from tests.ports import free_ports
 from tests.servers_app.supervisor.conftest import (
     PATIENCE_S,
     SetMode,
@@ -153,6 +156,64 @@ def test_a_program_that_cannot_be_run_has_failed_with_the_reason(
     assert server.next_start_at is None
 
 
+KILLS_ITSELF = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+# As if the launching process died between the fork of the keeper and its answer.
+LEAVES_A_KEEPER = f"""
+import subprocess, sys
+subprocess.run([sys.executable, "-I", "-S", {str(launcher.KEEPER)!r}, *sys.argv[1:]])
+{KILLS_ITSELF}
+"""
+
+
+@pytest.mark.parametrize(
+    "keeper", [KILLS_ITSELF, LEAVES_A_KEEPER], ids=["before it runs", "when it runs"]
+)
+def test_one_whose_keeper_is_killed_while_it_launches_is_tried_again(
+    wanted: Server, node: Path, monkeypatch: pytest.MonkeyPatch, keeper: str
+) -> None:
+    (node / "keeper.py").write_text(keeper)
+    with monkeypatch.context() as patch:
+        patch.setattr(launcher, "KEEPER", node / "keeper.py")
+        server = settled(wanted)
+
+    assert server.state == ServerState.FAILED
+    assert "was not started: " in server.last_error
+    assert not server.last_error.endswith(": ")
+    assert server.next_start_at is not None
+    Server.objects.update(next_start_at=timezone.now())
+
+    assert settled(wanted).state == ServerState.READY
+    assert len(processes_on(wanted.port)) == 1
+
+
+@pytest.mark.parametrize(
+    ("does", "told"),
+    [
+        pytest.param("exec sleep 600", "did not end within 0.3 s", id="too slow"),
+        pytest.param("kill -KILL $$", "ended with -9", id="killed"),
+    ],
+)
+def test_an_engine_that_comes_to_no_answer_is_asked_again(
+    wanted: Server,
+    settings: Settings,
+    node: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    does: str,
+    told: str,
+) -> None:
+    monkeypatch.setattr(asking, "ANSWER_TIMEOUT_S", 0.3 if "sleep" in does else 10.0)
+    silent = node / "silent"
+    silent.write_text(f"#!/bin/sh\n{does}\n")
+    silent.chmod(0o700)
+    settings.LLAMA_SERVER_PATH = str(silent)
+
+    server = settled(wanted)
+
+    assert (server.state, server.argv) == (ServerState.FAILED, [])
+    assert told in server.last_error
+    assert server.next_start_at is not None
+
+
 def test_a_model_whose_file_has_gone_is_not_launched(wanted: Server) -> None:
     wanted.model.is_missing = True
     wanted.model.save()
@@ -189,10 +250,9 @@ def test_one_model_loads_after_the_other_when_told_so(
 
 
 @pytest.fixture
-def two_ports(node: Path, settings: Settings, free_port: Callable[[], int]) -> None:
+def two_ports(node: Path, settings: Settings) -> None:
     """Widen the range by a port."""
-    while not _is_free(settings.MODEL_PORT_RANGE_START + 1):
-        settings.MODEL_PORT_RANGE_START = free_port()
+    settings.MODEL_PORT_RANGE_START = free_ports(2)
     settings.MODEL_PORT_RANGE_END = settings.MODEL_PORT_RANGE_START + 1
 
 
@@ -209,13 +269,17 @@ def test_a_stranger_on_the_port_means_the_next_port_and_is_said(
     assert f"port {first} is in use by another program" in notes[0].why
 
 
-def test_a_full_range_is_a_clear_refusal(wanted: Server) -> None:
+def test_a_full_range_is_said_and_tried_again_until_a_port_is_free(wanted: Server) -> None:
     with listening_on(wanted.port):
         server = settled(wanted)
 
     assert server.state == ServerState.FAILED
     assert "MODEL_PORT_RANGE_START" in server.last_error
     assert server.port is None
+    assert server.next_start_at is not None
+
+    Server.objects.update(next_start_at=timezone.now())
+    assert settled(wanted).state == ServerState.READY
 
 
 def test_another_model_on_the_port_is_found_out(wanted: Server, stand_in: SetMode) -> None:
@@ -234,9 +298,14 @@ def listening_on(port: int | None) -> socket.socket:
     return thief
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+def processes_on(port: int | None) -> list[psutil.Process]:
+    """Return the servers that were launched for `port`, without their keepers."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if str(port) in (process.info["cmdline"] or [])
+        and "keeper.py" not in " ".join(process.info["cmdline"])
+    ]
 
 
 def test_two_workers_at_once_start_one_server(wanted: Server) -> None:
@@ -244,13 +313,7 @@ def test_two_workers_at_once_start_one_server(wanted: Server) -> None:
     for thread in threads:
         thread.join(PATIENCE_S)
 
-    running = [
-        process
-        for process in psutil.process_iter(["cmdline"])
-        if str(wanted.port) in (process.info["cmdline"] or [])
-        and "keeper.py" not in " ".join(process.info["cmdline"])
-    ]
-    assert len(running) == 1
+    assert len(processes_on(wanted.port)) == 1
     wanted.refresh_from_db()
     assert wanted.state == ServerState.READY
 
@@ -265,3 +328,19 @@ def test_a_model_that_never_ran_has_no_process_and_no_port(
     assert settled(offered).state == ServerState.STOPPED
     assert offered.port is None
     assert Server.objects.filter(state__in=RUNNING).count() == 1
+
+
+def test_one_whose_node_has_not_its_address_yet_is_tried_again_until_it_has(
+    wanted: Server, settings: Settings
+) -> None:
+    settings.MAGI_NODE_ADDRESS = "192.0.2.1"  # nobody's
+
+    server = settled(wanted)
+
+    assert (server.state, server.argv) == (ServerState.FAILED, [])
+    assert "No server can listen on 192.0.2.1" in server.last_error
+    assert server.next_start_at is not None
+
+    settings.MAGI_NODE_ADDRESS = "127.0.0.1"
+    Server.objects.update(next_start_at=timezone.now())
+    assert settled(wanted).state == ServerState.READY

@@ -9,7 +9,7 @@ from pytest_django import Settings
 
 from models_app.locks import node_lock
 from servers_app import supervisor
-from servers_app.models import Server, ServerState, Wanted
+from servers_app.models import Server, ServerEvent, ServerState, Wanted
 from servers_app.supervisor import settling, stopping
 from tests.conftest import MakeModel, MakeProfile
 from tests.servers_app.supervisor.conftest import SetMode, history, is_gone, settled, until
@@ -75,6 +75,24 @@ def test_a_busy_server_whose_tokens_move_is_let_work(
     assert (wanted.state, wanted.pid) == (ServerState.READY, started.pid)
 
 
+def test_a_server_that_nobody_could_look_at_for_long_is_not_thought_stuck(
+    wanted: Server, stand_in: SetMode, settings: Settings
+) -> None:
+    """As on a node that was cut off: what it had in hand was taken by nobody."""
+    settings.MODEL_WEDGE_TIMEOUT = 60
+    stand_in("wedged")
+    started = settled(wanted)
+    settled(wanted)  # it has work in hand now
+    long_ago = timezone.now() - timedelta(minutes=10)
+    Server.objects.update(health_at=long_ago, progressed_at=long_ago)
+
+    settled(wanted)
+
+    assert (wanted.state, wanted.pid) == (ServerState.READY, started.pid)
+    assert wanted.progressed_at is not None
+    assert wanted.progressed_at > long_ago
+
+
 def _ready_at(server: Server) -> datetime:
     assert server.ready_at is not None
     return server.ready_at
@@ -136,3 +154,20 @@ def test_one_reconcile_at_a_time(wanted: Server) -> None:
         assert supervisor.reconcile("local") == []
 
     assert supervisor.reconcile("local") == [wanted.pk]
+
+
+def test_one_whose_node_has_another_address_now_is_started_anew_there(
+    wanted: Server, make_profile: MakeProfile
+) -> None:
+    make_profile("p", is_active=True, drain_seconds=0)
+    server = settled(wanted)
+    first = server.pid
+    server.argv[server.argv.index("--host") + 1] = "10.0.0.7"  # as it was launched long ago
+    server.save()
+
+    server = settled(server)
+
+    assert (server.state, server.host) == (ServerState.READY, "127.0.0.1")
+    assert is_gone(first)
+    said = "it listens on 10.0.0.7, and its node is reached at 127.0.0.1 now"
+    assert ServerEvent.objects.filter(kind="note", why__contains=said).count() == 1

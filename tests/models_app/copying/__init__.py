@@ -1,0 +1,1 @@
+"""Copies between two nodes that live in one process: two caches, one database."""
