@@ -332,7 +332,6 @@ _pooling = _member("pooling_type", "llama_pooling_type", _words("none mean cls l
 _reasoning = _member("reasoning_format", "common_reasoning_format", REASONING)
 _spec_type = _member("speculative.types", "common_speculative_type", SPEC_TYPE, many=True)
 _layers = _integer("n_gpu_layers", low=-2, auto=-1, all=-2)
-_timeout = _integer("timeout_read", "timeout_write")
 
 FLAGS: Final = (
     Flag("-h --help --usage", "", "print usage and exit", _print_help),
@@ -388,7 +387,7 @@ FLAGS: Final = (
     Flag("--api-key", "KEY", "API keys, comma-separated (env: LLAMA_API_KEY)", _add_keys),
     Flag("--api-key-file", "FNAME", "API keys, one a line", _add_keys_of_file),
     Flag("--cors-origins", "ORIGINS", "allowed origins, comma-separated", _set_cors_origins),
-    Flag("-to --timeout", "N", "read/write timeout, s", _timeout),
+    Flag("-to --timeout", "N", "HTTP timeout, s", _integer("timeout_read", "timeout_write")),
     Flag("--threads-http", "N", "threads for HTTP requests", _integer("n_threads_http")),
     Flag("--sleep-idle-seconds", "N", "sleep after N s", _integer("sleep_idle_seconds")),
     Flag("-lv --verbosity --log-verbosity", "N", "3 = info, 4 = trace", _integer("verbosity")),

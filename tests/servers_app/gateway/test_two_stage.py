@@ -9,23 +9,14 @@ import pytest
 from aiohttp import web
 
 from servers_app.gateway.asgi import Exchange, Message
-from servers_app.gateway.errors import (
-    ClientGoneError,
-    GatewayError,
-    InvalidRequestError,
-)
+from servers_app.gateway.errors import ClientGoneError, GatewayError, InvalidRequestError
 from servers_app.gateway.queueing import QueueFullError
 from servers_app.gateway.routes import Route, RoutingTable, TwoStage
 from servers_app.gateway.sse import DONE, Events, event_of, object_of
 from servers_app.gateway.stages import Answer, Open
 from servers_app.gateway.thinking import CHAT_PATH
 from servers_app.gateway.trace import Outcome, Trace
-from servers_app.gateway.two_stage import (
-    INSTRUCTION,
-    TwoStageRun,
-    answer_two_stage,
-    plan_for,
-)
+from servers_app.gateway.two_stage import INSTRUCTION, TwoStageRun, answer_two_stage, plan_for
 from servers_app.gateway.wishes import Wish
 from tests.servers_app.gateway.conftest import (
     Handler,
