@@ -30,7 +30,7 @@ class Chart:
     title: str
     labels: Sequence[str]
     series: Sequence[Series]
-    kind: Literal["lines", "bars"] = "lines"
+    kind: Literal["lines", "bars"] = "lines"  # bars are of what is counted
     unit: str = ""
     summary: str = ""  # the figure that matters most, in words: beside the title
 
@@ -112,7 +112,7 @@ def draw(chart: Chart) -> Drawing:
 
     return Drawing(
         chart,
-        levels=[Mark(y(top * part), figure(top * part)) for part in (0, 0.5, 1)],
+        levels=[Mark(y(value), figure(value)) for value in _levels(chart, top)],
         times=[Mark(x(index + 0.5), chart.labels[index]) for index in _ticks(count)],
         slices=[Slice(x(i), round(slot, 2), _told(chart, i)) for i in range(count)],
         lines=list(_lines(chart, x, y)) if chart.kind == "lines" else [],
@@ -154,6 +154,12 @@ def _sums(chart: Chart) -> Iterator[float]:
         return
     for values in zip(*(each.values for each in chart.series), strict=True):
         yield sum(value or 0 for value in values)
+
+
+def _levels(chart: Chart, top: float) -> list[float]:
+    """Return the values that get a line; bars count things, of which there is no half."""
+    half = top / 2
+    return [0, half, top] if chart.kind == "lines" or half.is_integer() else [0, top]
 
 
 def _ticks(count: int) -> range:

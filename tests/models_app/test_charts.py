@@ -34,6 +34,15 @@ def test_bars_stand_on_each_other() -> None:
     assert drawing.slices[0].text == "10:00 - answered: 3, failed: 1"
 
 
+@pytest.mark.parametrize(
+    ("most", "levels"), [(1, ["0", "1"]), (5, ["0", "5"]), (20, ["0", "10", "20"])]
+)
+def test_of_what_is_counted_no_line_stands_at_a_half(most: int, levels: list[str]) -> None:
+    drawing = draw(Chart("Requests", TIMES, [Series("all", [most, 0, 0, 1])], kind="bars"))
+
+    assert [mark.text for mark in drawing.levels] == levels
+
+
 def test_of_nothing_there_is_an_empty_chart() -> None:
     assert draw(Chart("Requests", [], [])).is_empty
     assert draw(Chart("Requests", TIMES, [Series("all", [None] * 4)])).is_empty
