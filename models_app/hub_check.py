@@ -166,6 +166,14 @@ def _with_registry(model: DiscoveredModel, version: ModelVersion, tag: Tag) -> H
 
 
 def _same(model: DiscoveredModel, version: ModelVersion, commit: str) -> HubCheck:
+    """Say that a model is as its hub has it, going by hashes that its files had once."""
+    if version.is_sound is False:
+        pull = pull_reference(model)
+        words = (
+            "It is the hub's by its name, but not by its bytes, as the last verification "
+            f"found. `manage.py pull {pull}` fetches it again."
+        )
+        return _result(model, version, HubState.OTHER, words, commit, pull=pull)
     words = "As on the hub, byte by byte."
     if commit and version.revision and version.revision != commit:
         words = (

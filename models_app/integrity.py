@@ -1,6 +1,6 @@
 """Read every byte of a model's files, and write down whether they are what they should be."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -14,8 +14,8 @@ from models_app.events import MODEL, publish
 from models_app.known import KnownFile
 from models_app.models import DiscoveredModel
 from models_app.scanned import scanned_file
-from models_app.validation import sha256_named, shard_paths, verify
-from models_app.version_models import ModelVersion
+from models_app.validation import sha256_named, shard_paths, verified_paths, verify
+from models_app.version_models import HubState, ModelVersion
 from models_app.versions import current_version
 
 UNSOUND: Final = "its bytes are not what they should be: copy it to this node again"
@@ -104,6 +104,28 @@ def verify_model(
     ModelVersion.objects.filter(pk=version.pk).update(**verdict)
     publish(MODEL, {"model_id": model.model_id, "is_sound": verified.is_sound})
     return verified
+
+
+def is_spoilt(model: DiscoveredModel) -> bool:
+    """Whether the files of a model were other bytes than they should be, when last read."""
+    current = ModelVersion.objects.filter(model=model, is_current=True)
+    return current.filter(is_sound=False).exists()
+
+
+def note_mended(model: DiscoveredModel, sha256: Collection[str]) -> None:
+    """Have a spoilt model be sound, if all of its files are among those of a download.
+
+    Args:
+        sha256: of files that were read to their ends just now, and are what they should be.
+    """
+    named = {sha256_named(path.resolve()) for path in verified_paths(model)}
+    if not named <= set(sha256):
+        return
+    version = ModelVersion.objects.filter(model=model, is_current=True, is_sound=False)
+    # With the bytes that it had, what the hub has was another version.
+    version.filter(hub_state=HubState.OTHER).update(hub_state="")
+    if version.update(is_sound=True, verified_at=timezone.now()):
+        publish(MODEL, {"model_id": model.model_id, "is_sound": True})
 
 
 def _write_onto(copy: int, verified: Verified) -> None:

@@ -79,9 +79,7 @@ def verify(
     Raises:
         OSError: a file cannot be read.
     """
-    projector = Path(model.projector_path)
-    is_blob = bool(model.projector_path) and sha256_named(projector.resolve()) is not None
-    for path in (*shard_paths(model), *([projector] if is_blob else ())):
+    for path in verified_paths(model):
         named = sha256_named(path.resolve()) or (known or {}).get(path.name)
         digest = hashlib.sha256()
         with path.open("rb") as file:
@@ -89,6 +87,13 @@ def verify(
                 digest.update(chunk)
                 on_bytes(len(chunk))
         yield Verification(path, digest.hexdigest(), named)
+
+
+def verified_paths(model: DiscoveredModel) -> list[Path]:
+    """Return the paths of all that `verify` reads."""
+    projector = Path(model.projector_path)
+    is_blob = bool(model.projector_path) and sha256_named(projector.resolve()) is not None
+    return [*shard_paths(model), *([projector] if is_blob else ())]
 
 
 def shard_paths(model: DiscoveredModel) -> list[Path]:

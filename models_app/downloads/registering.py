@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models_app import registry
-from models_app.copies import as_on, model_at, nodes_of, note_copy
+from models_app.copies import as_on, home_of, model_at, nodes_of, note_copy
 from models_app.discovery import DIRECTORY, FoundModel, RootSpec, discover
-from models_app.downloads.files import Plan
+from models_app.downloads.files import SHA256, Plan
 from models_app.errors import UnsupportedDownloadError
+from models_app.integrity import note_mended
 from models_app.models import DiscoveredModel, ScanRoot
 from models_app.registry import ScanReport
 from models_app.roots import add_root, is_in, sync_roots
@@ -35,6 +36,8 @@ def register(node: str, plan: Plan, paths: Sequence[Path]) -> Registered:
     for path in paths:
         for name in (path, Path(os.path.realpath(path))):
             if (model := model_at(node, safe_text(name))) is not None:
+                if home_of(model) == node:
+                    note_mended(model, _read(plan))
                 return Registered(model, new_root)
     msg = f"All of it came, but it is no model here: {_why(node, plan, report, paths)}"
     raise UnsupportedDownloadError(msg)
@@ -68,6 +71,11 @@ def register_copy(
         why = _why(node, plan, report, paths)
     msg = f"All of it came, but it is no copy of {model.model_id}: {why}"
     raise UnsupportedDownloadError(msg)
+
+
+def _read(plan: Plan) -> set[str]:
+    """Return the sha256 of what was read to its end, whether it came or was there before."""
+    return {file.digest.value for file in plan.files if file.digest.algorithm == SHA256}
 
 
 def _found(root: Path, first: Path) -> FoundModel | None:

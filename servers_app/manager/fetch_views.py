@@ -25,7 +25,7 @@ from servers_app.manager import schema
 from servers_app.manager.answers import past_performance
 from servers_app.manager.envelope import succeeded
 from servers_app.manager.fetching import fetch, progress_of, sentence_of
-from servers_app.manager.names import name_of, origin_of, resolve
+from servers_app.manager.names import is_whole, name_of, origin_of, resolve
 from servers_app.manager.performance import history_of
 from servers_app.manager.serializers import (
     BenchmarkRequestSerializer,
@@ -55,7 +55,7 @@ class DownloadModelView(APIView):
         who = author_of(request)
         with suppress(UnknownNameError, AmbiguousNameError):
             model = resolve(name)
-            if model.is_launchable:
+            if is_whole(model):
                 return _installed(request, model, auto_switch=auto_switch, who=who)
             name, source = origin_of(model), ""
         download = fetch(name, source=source, auto_switch=auto_switch, who=who, wait_s=wait_s)

@@ -10,6 +10,7 @@ from models_app.download_models import DownloadSource
 from models_app.downloads.choosing import is_meant
 from models_app.downloads.references import parse_reference
 from models_app.errors import InvalidReferenceError
+from models_app.integrity import is_spoilt
 from models_app.models import DiscoveredModel
 from models_app.version_page import pull_reference
 from profiles_app.models import ProfileMember
@@ -76,6 +77,14 @@ def may_be_pulled(name: str) -> bool:
     except InvalidReferenceError:
         return False
     return True
+
+
+def is_whole(model: DiscoveredModel) -> bool:
+    """Whether nothing of a model is to be fetched again, as far as anybody has looked.
+
+    Of spoilt files that came from nowhere there are no others.
+    """
+    return model.is_launchable and not (model.repo_id and is_spoilt(model))
 
 
 def origin_of(model: DiscoveredModel) -> str:

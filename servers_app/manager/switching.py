@@ -44,6 +44,8 @@ class Switched(NamedTuple):
 def switch(model: DiscoveredModel, *, who: str = "", needs_worker: bool = True) -> Switched:
     """Switch to a model; its server is asked for if none answers, and not waited for.
 
+    What was to be switched to when it has been fetched is not any more: the last choice holds.
+
     Args:
         needs_worker: make sure first that somebody would start it.
 
@@ -60,6 +62,7 @@ def switch(model: DiscoveredModel, *, who: str = "", needs_worker: bool = True) 
     if loaded is None and needs_worker:
         require_worker(node_for(model, 0))
     with transaction.atomic():
+        SwitchRequest.objects.all().delete()
         _enable(model, who)
         previous = make_current(model, who=who)
         server = loaded or _asked_for(model, who)
@@ -105,8 +108,10 @@ def _asked_for(model: DiscoveredModel, who: str) -> Server:
 
 
 def switch_when_there(download: Download, *, who: str = "") -> None:
-    """Have the model of a download switched to when it has been fetched."""
-    SwitchRequest.objects.get_or_create(download=download, defaults={"who": who})
+    """Have the model of a download switched to when it has been fetched, and no other one."""
+    with transaction.atomic():
+        SwitchRequest.objects.exclude(download=download).delete()
+        SwitchRequest.objects.get_or_create(download=download, defaults={"who": who})
 
 
 def finish(node: str) -> int:

@@ -26,7 +26,7 @@ from servers_app.manager.answers import available_models, model_status
 from servers_app.manager.current import current_model
 from servers_app.manager.envelope import succeeded
 from servers_app.manager.fetching import fetch, progress_of, sentence_of
-from servers_app.manager.names import may_be_pulled, name_of, origin_of, resolve
+from servers_app.manager.names import is_whole, may_be_pulled, name_of, origin_of, resolve
 from servers_app.manager.serializers import (
     AvailableQuerySerializer,
     SelectQuerySerializer,
@@ -130,7 +130,7 @@ class SwitchModelView(APIView):
                 message = f"{error} With auto_pull: true it is asked for at its hub."
                 raise UnknownNameError(message) from error
         else:
-            if model.is_launchable or not asked["auto_pull"]:
+            if is_whole(model) or not asked["auto_pull"]:
                 switched = switch(model, who=who)
                 return _when_loaded(switched, model, wait_s=wait_s, began=began)
             name = origin_of(model)

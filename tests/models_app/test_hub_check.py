@@ -66,6 +66,27 @@ def test_a_file_that_is_the_hubs_is_the_same_and_that_is_written_down(
     assert hub.bodies() == []  # nothing was fetched
 
 
+def test_bytes_that_were_found_to_be_others_are_not_the_hubs_until_they_are_fetched_again(
+    hub: Hub, given: Content, node_folders: Path, settings: Settings
+) -> None:
+    hub.add(REPO, given)
+    model = in_cache(given, node_folders, settings)
+    blob = Path(model.file_path).resolve()
+    blob.write_bytes(blob.read_bytes()[:-3] + b"bad")
+    verify_model(model)
+
+    checked = check_model(model)
+
+    assert (checked.state, checked.pull) == (HubState.OTHER, f"{REPO}:Q8_0")
+    assert f"manage.py pull {REPO}:Q8_0" in checked.words
+
+    call_command("pull", f"{REPO}:Q8_0")
+
+    version = ModelVersion.objects.get()
+    assert (version.is_sound, version.hub_state) == (True, "")
+    assert check_model(model).state == HubState.SAME
+
+
 def test_a_repo_that_has_gone_on_without_touching_the_file_is_the_same(
     hub: Hub, given: Content, node_folders: Path, settings: Settings
 ) -> None:

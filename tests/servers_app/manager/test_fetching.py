@@ -11,6 +11,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from models_app.download_models import Download, DownloadState
+from models_app.integrity import is_spoilt, verify_model
 from models_app.models import DiscoveredModel
 from models_app.registry import rescan
 from servers_app import apikeys
@@ -186,6 +187,30 @@ def test_a_model_whose_files_are_not_all_here_is_fetched_again(
 
         assert (data["status"], data["model_id"]) == (status, model_id)
         assert DiscoveredModel.objects.get().is_launchable
+
+
+@pytest.mark.usefixtures("fetching", "ollama")
+@pytest.mark.parametrize(
+    ("path", "more", "status"),
+    [("download-model", {}, "installed"), ("switch-model", {"auto_pull": True}, "active")],
+)
+def test_a_model_that_was_verified_and_is_spoilt_is_fetched_again(
+    ask: Call, make_profile: MakeProfile, path: str, more: dict[str, Any], status: str
+) -> None:
+    make_profile("mine", is_active=True)
+    ask("download-model", {"model_name": NAME})
+    model = DiscoveredModel.objects.get()
+    file = Path(model.file_path).resolve()
+    right = file.read_bytes()
+    file.write_bytes(right[:-3] + b"bad")
+    assert verify_model(model).is_sound is False
+    assert is_spoilt(model)
+
+    data = checked(ask(path, {"model_name": model.model_id, **more}), f"/ai/{path}")["data"]
+
+    assert (data["status"], data["model_id"]) == (status, model.model_id)
+    assert file.read_bytes() == right
+    assert not is_spoilt(model)
 
 
 def test_one_that_came_from_nowhere_is_not(

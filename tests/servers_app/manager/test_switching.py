@@ -11,7 +11,7 @@ from profiles_app.models import Start
 from servers_app.gateway.table import read_table
 from servers_app.gateway.wishes import Wish
 from servers_app.manager.current import current_model
-from servers_app.manager.switching import finish
+from servers_app.manager.switching import finish, switch_when_there
 from servers_app.manager_models import CurrentModel, SwitchRequest
 from servers_app.models import Server, ServerState, Wanted
 from tests.api.document import check_answer
@@ -219,6 +219,30 @@ def test_a_switch_waits_until_its_download_has_finished(
     assert (current.model, current.who) == (model, "ada")
     assert Server.objects.get().wanted == Wanted.RUNNING
     assert not SwitchRequest.objects.exists()
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("asked_for", ["a model that is here", "another that is not"])
+def test_the_last_choice_holds_and_not_the_download_that_ends_last(
+    ask: Call, fetched: Download, make_model: MakeModel, asked_for: str
+) -> None:
+    if asked_for == "a model that is here":
+        make_model("later")
+        assert ask("switch-model", {"model_name": "later"}).status_code in (200, 202)
+    else:
+        later = Download.objects.create(
+            node="local", source="ollama", reference="later:7b", state=DownloadState.RUNNING
+        )
+        switch_when_there(later, who="eve")
+        end(later, DownloadState.FINISHED, model=make_model("later"))
+        assert finish("local") == 1
+
+    end(fetched, DownloadState.FINISHED, model=make_model("earlier"))
+
+    assert finish("local") == 0
+    current = current_model()
+    assert current is not None
+    assert current.model_id == "later"
 
 
 @pytest.mark.usefixtures("worker")
