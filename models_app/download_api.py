@@ -147,8 +147,8 @@ def _ended_words(download: Download) -> str:
         model = download.model
         if download.source == DownloadSource.NODE:
             return f"{download.reference} is on node {download.node}, not started"
-        named = f"registered as {model.model_id}, not enabled" if model else "registered"
-        return f"{download.reference} is here, {named}"
+        named = f" as {model.model_id}, not enabled by that" if model else ""
+        return f"{download.reference} is here, registered{named}"
     return f"{_what(download)} is {download.get_state_display().lower()}"
 
 

@@ -216,7 +216,7 @@ PULL: Final = extend_schema(
             DownloadEndedSerializer,
             {
                 "message": "unsloth/Qwen3-4B-GGUF:Q4_K_M is here, registered as "
-                "qwen3_4p0b_q4km_fast, not enabled",
+                "qwen3_4p0b_q4km_fast, not enabled by that",
                 **_FINISHED,
             },
         ),

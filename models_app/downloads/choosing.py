@@ -115,9 +115,11 @@ def choose(found: Sequence[Variant], asked: str, repo: str) -> tuple[Variant, st
         chosen = min(found, key=lambda one: (not one.is_whole, _distance(one), _plainness(one)))
         note = "" if chosen.quantization == USUAL else _why(chosen, found)
     if not chosen.is_whole:
+        others = [one for one in found if one.is_whole]
+        advice = f"Choose another: {_names(others)}." if others else "Look for another repo."
         msg = (
             f"{repo} has {len(chosen.files)} of the {chosen.shard_count} files of "
-            f"{chosen.quantization or chosen.files[0].name}. Choose another: {_names(found)}."
+            f"{chosen.quantization or chosen.files[0].name}. {advice}"
         )
         raise UnsupportedDownloadError(msg)
     return chosen, note

@@ -2,8 +2,10 @@
 
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 import httpx2
@@ -79,9 +81,12 @@ def opened(
 
 
 def after_s(response: httpx2.Response) -> float:
-    """Return how long the hub wants to be left alone, if it says so."""
-    with suppress(ValueError):
-        return max(0.0, float(response.headers.get("Retry-After", 0)))
+    """Return for how long the hub wants to be left alone; it says that, or until when."""
+    told = response.headers.get("Retry-After", "0")
+    with suppress(ValueError, OverflowError):
+        if told.strip().isdecimal():
+            return float(told)
+        return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
     return 0.0
 
 

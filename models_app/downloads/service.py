@@ -120,7 +120,9 @@ def cancel_download(download: Download, *, who: str = "") -> None:
     if _is_nobodys(download) and move(
         download.pk, DownloadState.CANCELLED, out_of=UNDER_WAY, is_wanted=False
     ):
-        Download.objects.filter(pk=download.pk).update(finished_at=timezone.now())
+        Download.objects.filter(pk=download.pk).update(
+            finished_at=timezone.now(), bytes_per_s=None
+        )
         tell(download.pk)
     download.refresh_from_db()
 
@@ -170,6 +172,7 @@ def _row(
             "error": "",
             "error_code": "",
             "bytes_per_s": None,
+            "asked_at": timezone.now(),
             "finished_at": None,
         }
         for name, value in again.items():

@@ -1,5 +1,6 @@
 """What a search looks like: in the admin, on the terminal and as JSON."""
 
+from statistics import median
 from typing import Any, Final, NamedTuple
 
 from servers_app.benchmark_models import BENCHMARK_UNDER_WAY, Benchmark, BenchmarkState
@@ -137,8 +138,7 @@ def _drift(drift: dict[str, Any]) -> str:
 def _speed(samples: list[float] | None) -> str:
     if not samples:
         return "-"
-    ranked = sorted(samples)
-    return f"{ranked[len(ranked) // 2]:.1f} ({ranked[0]:.1f} to {ranked[-1]:.1f})"
+    return f"{median(samples):.1f} ({min(samples):.1f} to {max(samples):.1f})"
 
 
 def _spread(found: dict[str, Any]) -> str:

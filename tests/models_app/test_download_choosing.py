@@ -68,7 +68,8 @@ def test_a_repo_without_a_gguf_model_is_no_use(paths: list[str]) -> None:
 
 
 def test_a_set_of_shards_with_a_gap_is_refused() -> None:
-    with pytest.raises(UnsupportedDownloadError, match="1 of the 3 files"):
+    why = r"1 of the 3 files of Q4_K_M\. Look for another repo\."
+    with pytest.raises(UnsupportedDownloadError, match=why):
         chosen("", "m-Q4_K_M-00002-of-00003.gguf")
 
 

@@ -75,6 +75,7 @@ def test_one_that_has_stopped_goes_on(state: DownloadState) -> None:
     assert (again.pk, is_new) == (row.pk, True)
     again.refresh_from_db()
     assert (again.state, again.is_wanted, again.error) == (DownloadState.QUEUED, True, "")
+    assert again.asked_at > row.asked_at  # among the newest in the list
 
 
 def test_one_that_has_finished_is_looked_at_anew() -> None:

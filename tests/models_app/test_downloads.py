@@ -3,8 +3,10 @@
 import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx2
 import pytest
 from huggingface_hub import close_session
 from pytest_django import Settings
@@ -12,7 +14,7 @@ from pytest_django import Settings
 from models_app.download_models import Download, DownloadState
 from models_app.downloads import recovery, service, transfer, worker
 from models_app.downloads.control import Control
-from models_app.downloads.http import make_client
+from models_app.downloads.http import after_s, make_client
 from models_app.downloads.hub import hub_plan
 from models_app.downloads.references import parse_reference
 from models_app.downloads.worker import Look
@@ -89,6 +91,27 @@ def test_failures_that_may_pass_are_tried_again(hub: Hub, model: Content, status
     hub.api_answers = [(status, {})]
 
     assert fetched().state == DownloadState.FINISHED
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("7", 7),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 480),
+        ("Wed, 21 Oct 2015 07:19:00 GMT", 0),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", 0),
+        ("soon", 0),
+        ("-7", 0),
+        ("nan", 0),
+    ],
+)
+def test_a_hub_says_for_how_long_it_is_to_be_left_alone(
+    told: str, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime(2015, 10, 21, 7, 20, tzinfo=UTC).timestamp()
+    monkeypatch.setattr("models_app.downloads.http.time.time", lambda: now)
+
+    assert after_s(httpx2.Response(503, headers={"Retry-After": told})) == expected
 
 
 def test_a_hub_that_answers_no_more_is_told_of_and_what_came_stays(

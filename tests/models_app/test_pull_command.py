@@ -104,6 +104,7 @@ def test_ctrl_c_cancels_and_keeps_what_came(
     assert error.value.returncode == 130
     row = Download.objects.get()
     assert (row.state, row.is_wanted) == (DownloadState.CANCELLED, False)
+    assert row.bytes_per_s is None
     assert AuditEntry.objects.filter(action=Action.CANCEL).count() == 1
     call_command("pull", REPO)
     assert hub.bodies()[-1].range == f"bytes={HALF}-"

@@ -129,6 +129,7 @@ def _tell(console: Console, row: Download) -> None:
     size = size_text(row.total_bytes or 0)
     console.print(
         f"Fetched {size}, and the hashes are right. Registered as [cyan]{escape(model_id)}[/], "
-        f"not enabled: add it to a profile, or `manage.py servers start {escape(model_id)}`.",
+        f"not enabled by that: add it to a profile, or `manage.py servers start "
+        f"{escape(model_id)}`.",
         soft_wrap=True,
     )

@@ -211,5 +211,7 @@ def test_a_file_that_describes_no_machine_is_refused(tmp_path: Path, text: str) 
     file = tmp_path / "machine.json"
     file.write_text(text)
 
-    with pytest.raises(CommandError, match="describes no machine"):
+    with pytest.raises(CommandError, match="describes no machine") as error:
         run("--hardware", str(file))
+
+    assert ("total_bytes is missing" in str(error.value)) == (text == "{}")

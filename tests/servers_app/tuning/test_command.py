@@ -78,6 +78,16 @@ def test_a_gain_is_told_with_its_spread_and_that_it_is_more_than_noise(said: Say
     assert f"manage.py tune --apply {number}" in shown
 
 
+def test_a_speed_is_the_middle_of_what_was_measured(said: Say) -> None:
+    row = search()
+    row.outcome["baseline"]["generation"] = [56.0, 45.5, 68.3, 66.0]
+    row.save()
+
+    shown = said("--show", str(row.pk))
+
+    assert "61.0 (45.5 to 68.3)" in shown
+
+
 def test_what_was_found_is_applied_by_its_number_and_by_nothing_else(
     said: Say, make_model: MakeModel
 ) -> None:
