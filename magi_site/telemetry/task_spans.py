@@ -1,15 +1,25 @@
 """The spans of Celery tasks: one where a task is queued, and one where it is done.
 
-What beat queues each few seconds is in no trace: beat does not trace, and a worker goes on
-only with what a message names. docs/observability.md
+What is queued by a clock is in no trace, else an idle MAGI would send some without end: a
+worker leaves out what the clock of its node queues (servers_app/node_clock.py), and beat does
+not trace. A worker goes on only with what a message names. docs/observability.md
 """
 
 from typing import Any, Final
 
 from celery import signals
+from django.conf import settings
 from opentelemetry import context as contexts
 from opentelemetry import propagate
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import (
+    Span,
+    SpanKind,
+    Status,
+    StatusCode,
+    Tracer,
+    get_current_span,
+    set_span_in_context,
+)
 
 from models_app.request_ids import current_request_id
 from models_app.task_signals import header_of
@@ -38,7 +48,7 @@ class TracedTasks:
         self, sender: Any = None, *, headers: dict[str, Any] | None = None, **_signal: Any
     ) -> None:
         """Name this process's span in the message: the worker goes on from there."""
-        if headers is None:
+        if headers is None or _is_by_the_clock(str(sender)):
             return
         span = self._tracer.start_span(
             f"queue {sender}", kind=SpanKind.PRODUCER, attributes=_about(str(sender), headers)
@@ -70,6 +80,12 @@ class TracedTasks:
         if state == "FAILURE":
             span.set_status(Status(StatusCode.ERROR))
         span.end()
+
+
+def _is_by_the_clock(name: str) -> bool:
+    """Whether a task is queued because it is due, and on no request's or task's account."""
+    is_for_somebody = get_current_span().get_span_context().is_valid or current_request_id()
+    return name in settings.NODE_SCHEDULE and not is_for_somebody
 
 
 def _about(name: str, headers: dict[str, Any]) -> dict[str, str]:

@@ -16,9 +16,12 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from magi_site import telemetry
 from magi_site.telemetry.exporting import Exporting
+from models_app.request_ids import with_request_id
 from models_app.tracing import span
 from servers_app.gateway.app import Gateway
 from servers_app.gateway.routes import RoutingTable
+from servers_app.node_clock import NodeClock
+from tests.redis_server import RedisServer
 from tests.servers_app.gateway.conftest import (
     MakeUpstream,
     client,
@@ -207,6 +210,54 @@ def test_a_task_goes_on_with_the_trace_that_queued_it(
     assert launched.parent_span_id == done.span_id
     assert (queued.kind, done.kind) == (Span.SPAN_KIND_PRODUCER, Span.SPAN_KIND_CONSUMER)
     assert attributes(launched)["magi.model"] == "qwen"
+
+
+def test_what_the_clock_of_a_node_queues_is_in_no_trace(
+    collector: Collector,
+    exporting: Exporting,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = redis_server.url.replace("unix://", "redis+socket://")
+    monkeypatch.setattr(current_app.conf, "broker_url", url)
+    monkeypatch.setattr(current_app.conf, "broker_write_url", url)
+    monkeypatch.setitem(django_settings.NODE_SCHEDULE, NAME, 5)
+    said: list[dict[str, Any]] = []
+
+    def listen(*, headers: dict[str, Any], **_signal: Any) -> None:
+        said.append(headers)
+
+    signals.before_task_publish.connect(listen)
+    try:
+        NodeClock({NAME: 5}).tick()
+    finally:
+        signals.before_task_publish.disconnect(listen)
+    (headers,) = said
+    given = {name: headers[name] for name in ("traceparent",) if name in headers}
+    current_app.tasks[NAME].apply(headers=given)
+    exporting.close()
+
+    # What the task does by itself begins a trace; that it was queued and done is in none.
+    assert collector.spans().keys() == {"launch a server"}
+
+
+@pytest.mark.parametrize("on_account_of", ["a span", "a request"])
+def test_what_somebody_asked_for_is_traced_though_the_clock_queues_it_too(
+    on_account_of: str,
+    collector: Collector,
+    exporting: Exporting,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(django_settings.NODE_SCHEDULE, NAME, 5)
+    is_span = on_account_of == "a span"
+    headers: dict[str, Any] = {"id": "task-1"}
+
+    with exporting.span("a task", {}) if is_span else with_request_id("mine-1"):
+        signals.before_task_publish.send(sender=NAME, headers=headers, body=((), {}, {}))
+    exporting.close()
+
+    assert "traceparent" in headers
+    assert f"queue {NAME}" in collector.spans()
 
 
 def test_the_service_is_named_after_the_part_unless_somebody_names_it(
