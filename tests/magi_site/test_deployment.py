@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 import yaml
 from django.conf import settings
+from django.http.request import split_domain_port, validate_host
 
 from magi_site.processes import beat_command, web_command, worker_command
 
@@ -158,6 +160,24 @@ def test_two_nodes_run_the_commands_of_two_nodes() -> None:
     assert not set(folders[0]) & set(folders[1])
 
 
+@pytest.mark.parametrize("services", [ONE["services"], TWO["services"]], ids=["one", "two"])
+def test_each_container_is_of_a_node_that_has_a_worker(services: dict[str, Any]) -> None:
+    nodes = {
+        name: service["environment"]["MAGI_NODE"]
+        for name, service in services.items()
+        if name in {*OURS, "worker-c"}
+    }
+    workers = {name: node for name, node in nodes.items() if name.startswith("worker")}
+
+    assert nodes.keys() >= set(OURS)
+    assert set(nodes.values()) == set(workers.values())
+    for name, node in workers.items():
+        assert f"node.{node},cluster" in services[name]["command"]
+    # What it is asked to look at without a worker is what the worker of its node has.
+    assert services["web"]["volumes"] == services["worker"]["volumes"]
+    assert nodes["web"] == nodes["worker"]
+
+
 def test_from_outside_two_nodes_are_one_address_that_wants_a_key() -> None:
     services = TWO["services"]
     published = {
@@ -167,10 +187,10 @@ def test_from_outside_two_nodes_are_one_address_that_wants_a_key() -> None:
     assert published == {"haproxy": ["127.0.0.1:8080:8080"]}
     keys = {
         services[name]["environment"]["MAGI_SECRET_KEY"]
-        for name in ("web", "worker", "worker-c")
+        for name in ("setup", "web", "worker", "worker-c", "beat", "startup")
     }
     assert len(keys) == 1
-    for name in ("web", "worker", "worker-c", "startup"):
+    for name in ("setup", "web", "worker", "worker-c", "beat", "startup"):
         assert services[name]["environment"]["MAGI_API_AUTH"] == "required"
 
 
@@ -193,7 +213,7 @@ def test_haproxy_asks_who_is_ready_and_sends_no_prompt_twice(path: str) -> None:
 
     assert "http-check send meth GET uri /ready ver HTTP/1.1 hdr Host localhost" in lines
     assert "retry-on conn-failure" in lines
-    assert "http-request deny if { path /metrics }" in lines
+    assert "http-request deny if { path,url_dec -m str /metrics }" in lines
     sections = [line for line in text.splitlines() if line and not line[0].isspace()]
     known = r"(global|defaults|frontend \w+|backend \w+|resolvers \w+|#.*)"
     assert all(re.fullmatch(known, line) for line in sections)
@@ -213,7 +233,43 @@ def test_both_files_for_haproxy_differ_in_where_the_web_processes_are() -> None:
     assert different <= {"#", "server", "server-template", "resolvers", "nameserver", "hold"}
 
 
+# -- nginx
+
+
+def test_nginx_passes_the_port_on_and_lets_a_connection_go_before_magi_does() -> None:
+    text = (ROOT / "deploy/haproxy/nginx.conf").read_text()
+    lines = [line.split("#")[0].strip() for line in text.splitlines()]
+    upstream = "\n".join(lines).split("upstream magi {")[1].split("}")[0]
+    kept = re.search(r"keepalive_timeout (\d+)s;", upstream)
+
+    # An Origin has the port: a form that is sent from port 8080 is refused without.
+    assert "proxy_set_header Host $http_host;" in lines
+    assert kept is not None
+    assert int(kept[1]) < uvicorn.Config("").timeout_keep_alive
+
+
+# -- Prometheus
+
+
+@pytest.mark.parametrize("path", ["docs/deployment.md", "deploy/systemd/magi.env"])
+def test_prometheus_is_served_where_a_name_is_given(path: str) -> None:
+    (names,) = re.findall(r"^ *#?MAGI_ALLOWED_HOSTS=(\S+)$", (ROOT / path).read_text(), re.M)
+    document = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    (targets,) = document["scrape_configs"][0]["static_configs"]
+
+    for target in targets["targets"]:
+        assert validate_host(split_domain_port(target)[0], names.split(","))
+
+
 # -- systemd
+
+
+def test_a_user_who_is_asked_for_a_password_has_one() -> None:
+    env = (ROOT / "deploy/systemd/magi.env").read_text()
+    recipe = (ROOT / "docs/deployment.md").read_text()
+
+    assert "DATABASE_URL=postgres://magi:PASSWORD@127.0.0.1" in env
+    assert "createuser --pwprompt magi" in recipe
 
 
 def read_unit(path: Path) -> dict[str, list[str]]:

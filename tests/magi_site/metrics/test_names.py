@@ -110,6 +110,18 @@ def test_expressions_are_whole() -> None:
     assert [one for one in expressions() if not is_balanced(one)] == []
 
 
+def test_the_dashboard_adds_up_what_the_tasks_of_all_nodes_count() -> None:
+    """Several web processes tell the same of a node, so that is taken once before."""
+    counted = re.compile(r"rate\((magi_tasks?_\w*total)\[")
+    once = re.compile(r"sum by \(task\) \(max by \(node, task\) \(rate\((\w+)\[")
+    board = json.loads(DASHBOARD.read_text())
+    panels = [target["expr"] for one in board["panels"] for target in one.get("targets", ())]
+    of_tasks = [one for one in panels if counted.search(one)]
+
+    assert len(of_tasks) == 3
+    assert [counted.findall(one) for one in of_tasks] == [once.findall(one) for one in of_tasks]
+
+
 def test_each_alert_says_what_is_wrong_and_how_bad_it_is() -> None:
     for rule in alerts():
         assert rule["annotations"]["summary"].endswith(".")
