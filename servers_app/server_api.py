@@ -1,7 +1,8 @@
 """The calls that show servers, start, stop and restart them."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rest_framework.exceptions import NotFound, ValidationError
@@ -11,7 +12,7 @@ from rest_framework.views import APIView
 
 from models_app.api import wait_seconds
 from models_app.download_api import valid_body
-from models_app.errors import NoWorkerError
+from models_app.errors import NoWorkerError, QueueUnavailableError
 from models_app.models import DiscoveredModel
 from models_app.queue import require_worker, without_worker
 from profiles_app.api import author_of
@@ -86,9 +87,11 @@ class StartView(APIView):
         ran_already = before is not None and following.start_outcome(before) == Outcome.DONE
         who = author_of(request)
         # Where it is placed is decided there: of two who ask at once, by one for both.
-        server = services.request_start(model, replica=replica, node=named, who=who, why=WHY)
-        if named:  # there and nowhere else: it is written down, and waits for that node
-            require_worker(node)
+        asked: dict[str, Any] = {"replica": replica, "node": named, "who": who, "why": WHY}
+        with _saying_it_waits():
+            server = services.request_start(model, **asked)
+            if named:  # there and nowhere else: it is written down, and waits for that node
+                require_worker(node)
         return when_started(server, wait, ran_already=ran_already and server == before)
 
 
@@ -125,10 +128,10 @@ class MoveView(APIView):
         if server is None:
             raise NotFound(never_started(model, replica, node))
         server.model = model
-        moved = services.request_move(
-            server, to=require_node(to) if to else "", who=author_of(request), why=WHY
-        )
-        require_worker(moved.node)  # it is written down all the same
+        to = require_node(to) if to else ""
+        with _saying_it_waits():
+            moved = services.request_move(server, to=to, who=author_of(request), why=WHY)
+            require_worker(moved.node)  # it is written down all the same
         return when_started(moved, wait, ran_already=False)
 
 
@@ -239,6 +242,16 @@ def _model_and_server(request: Request, model_id: str) -> tuple[DiscoveredModel,
     if server is None:
         raise NotFound(never_started(model, replica, node))
     return model, server
+
+
+@contextmanager
+def _saying_it_waits() -> Iterator[None]:
+    """Have an error of nobody being there say that what was asked for is written down."""
+    try:
+        yield
+    except (NoWorkerError, QueueUnavailableError) as error:
+        error.args = (f"{error} {following.WHEN_BACK}",)
+        raise
 
 
 def _nodes_of_active_profile() -> set[str]:

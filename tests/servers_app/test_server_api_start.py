@@ -10,6 +10,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from servers_app import logs
+from servers_app.following import WHEN_BACK
 from servers_app.models import Server, ServerEvent, ServerState, Wanted
 from tests.conftest import MakeModel, MakeServer
 from tests.servers_app.scripted_worker import Fields, ScriptedWorker, fails
@@ -239,6 +240,22 @@ def test_without_a_queue_a_start_is_refused(
 
     assert response.status_code == 503
     assert "Redis" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("missing", ["worker", "queue"])
+def test_a_start_on_a_chosen_node_is_written_down_and_says_that_it_waits(
+    client: Client, make_model: MakeModel, worker: ScriptedWorker, missing: str
+) -> None:
+    make_model("here")
+    worker.away = ["local"] if missing == "worker" else []
+    worker.has_queue = missing != "queue"
+
+    response = post(client, "here/start?node=local")
+
+    assert response.status_code == 503
+    assert response.json()["detail"].endswith(f" {WHEN_BACK}")
+    assert response.json()["detail"].count(WHEN_BACK) == 1
+    assert Server.objects.get().wanted == Wanted.RUNNING
 
 
 @pytest.mark.usefixtures("worker")
