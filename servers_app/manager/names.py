@@ -6,7 +6,7 @@ from typing import Final
 
 from django.db.models import Q, QuerySet
 
-from models_app.download_models import DownloadSource
+from models_app.download_models import Download, DownloadSource, DownloadState
 from models_app.downloads.choosing import is_meant
 from models_app.downloads.references import parse_reference
 from models_app.errors import InvalidReferenceError
@@ -33,8 +33,9 @@ def resolve(name: str) -> DiscoveredModel:
 
     In this order: a model id, an alias of the active profile, Ollama's name (`mistral:7b`;
     `mistral` is `mistral:latest`, or the only tag), a repo of the hub (`org/repo:QUANT`, or
-    `org/repo` where one quantization of it is here), a display name, a file name. The first
-    of these that finds something decides. In all but an id and an alias, case does not matter.
+    `org/repo` where one quantization of it is here), a display name, a file name, what its
+    download was asked for as. The first of these that finds something decides. In all but an
+    id and an alias, case does not matter.
 
     Raises:
         UnknownNameError: no model goes by it; the message says what there is.
@@ -159,6 +160,19 @@ def _by_filename(name: str) -> Found:
     return _here().filter(Q(filename__iexact=name) | Q(filename__iexact=f"{name}.gguf"))
 
 
+def _by_download(name: str) -> Found:
+    """Return what was fetched by that name: of two tags with one file a scan keeps one."""
+    try:
+        asked = parse_reference(name)
+    except InvalidReferenceError:
+        return _here().none()
+    done = Download.objects.filter(
+        state=DownloadState.FINISHED, source=asked.source, reference__iexact=str(asked)
+    )
+    newest = done.order_by("-asked_at", "-pk").values("model")[:1]
+    return _here().filter(pk__in=newest)
+
+
 _FINDERS: Final[tuple[Callable[[str], Found], ...]] = (
-    _by_id, _by_alias, _by_ollama, _by_repo, _by_display_name, _by_filename,
+    _by_id, _by_alias, _by_ollama, _by_repo, _by_display_name, _by_filename, _by_download,
 )  # fmt: skip

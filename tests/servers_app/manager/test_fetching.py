@@ -16,7 +16,9 @@ from models_app.models import DiscoveredModel
 from models_app.registry import rescan
 from servers_app import apikeys
 from servers_app.apikey_models import Scope
+from servers_app.errors import UnknownNameError
 from servers_app.manager.current import current_model
+from servers_app.manager.names import resolve
 from servers_app.manager.switching import finish
 from servers_app.manager_models import SwitchRequest
 from servers_app.models import Server
@@ -187,6 +189,23 @@ def test_a_model_whose_files_are_not_all_here_is_fetched_again(
 
         assert (data["status"], data["model_id"]) == (status, model_id)
         assert DiscoveredModel.objects.get().is_launchable
+
+
+@pytest.mark.usefixtures("fetching")
+def test_a_second_tag_of_the_same_file_is_a_name_of_the_same_model(
+    ask: Call, ollama: OllamaRegistry, node_folders: Path
+) -> None:
+    folder = node_folders / "given"
+    ollama.add("library/tiny:also", folder, make_model(folder, FILE))
+
+    for name in (NAME, "tiny:also"):
+        data = checked(ask("download-model", {"model_name": name}))["data"]
+        assert data["status"] == "installed"
+
+    model = DiscoveredModel.objects.get()
+    assert {resolve(name) for name in (NAME, "tiny:also", "Tiny:ALSO")} == {model}
+    with pytest.raises(UnknownNameError):
+        resolve("tiny:other")
 
 
 @pytest.mark.usefixtures("fetching", "ollama")
