@@ -60,8 +60,11 @@ def gain_words(gained: Mapping[str, Any]) -> str:
 
 def sentence(outcome: Mapping[str, Any]) -> str:
     """Say in words what a search came to."""
-    tried = f"{len(outcome.get('trials', ()))} tried"
-    failed = sum(bool(trial["error"]) for trial in outcome.get("trials", ()))
+    trials = outcome.get("trials", ())
+    if outcome.get("is_cut") and not trials:
+        return "Nothing was tried: the time is too short for it. Give it more minutes."
+    tried = f"{len(trials)} tried"
+    failed = sum(bool(trial["error"]) for trial in trials)
     if failed:
         tried = f"{tried}, {failed} of them failed"
     if outcome.get("is_cut"):

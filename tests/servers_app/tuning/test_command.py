@@ -78,6 +78,24 @@ def test_a_gain_is_told_with_its_spread_and_that_it_is_more_than_noise(said: Say
     assert f"manage.py tune --apply {number}" in shown
 
 
+@pytest.mark.parametrize(
+    ("trials", "expected"),
+    [
+        (0, "the time is too short for it. Give"),
+        (2, "then the time was over"),
+    ],
+)
+def test_a_search_without_the_time_for_all_says_so(
+    said: Say, trials: int, expected: str
+) -> None:
+    row = search()
+    del row.outcome["trials"][trials:]
+    row.outcome |= {"is_cut": True, "settings": {}, "found": {}, "gain": None}
+    row.save()
+
+    assert expected in said("--show", str(row.pk))
+
+
 def test_a_speed_is_the_middle_of_what_was_measured(said: Say) -> None:
     row = search()
     row.outcome["baseline"]["generation"] = [56.0, 45.5, 68.3, 66.0]
