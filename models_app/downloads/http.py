@@ -83,9 +83,9 @@ def opened(
 def after_s(response: httpx2.Response) -> float:
     """Return for how long the hub wants to be left alone; it says that, or until when."""
     told = response.headers.get("Retry-After", "0")
+    with suppress(ValueError):
+        return max(0.0, float(told))
     with suppress(ValueError, OverflowError):
-        if told.strip().isdecimal():
-            return float(told)
         return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
     return 0.0
 
