@@ -72,7 +72,7 @@ def without_banners(app: Celery) -> None:
 
 
 def _beat(app: Celery, **options: Any) -> Any:
-    from celery.apps.beat import Beat  # noqa: PLC0415 - in the beat process alone
+    from magi_site.beat import Beat  # noqa: PLC0415 - in the beat process alone
 
     return Beat(app=app, **{**options, "quiet": options.get("quiet") or _is_json()})
 

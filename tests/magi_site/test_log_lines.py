@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 
+from magi_site.celery import app
 from magi_site.log_lines import JsonFormatter, LineFormatter, Seldom
 from models_app import task_signals
 from models_app.request_ids import with_request_id
@@ -187,6 +188,26 @@ def test_all_that_a_web_process_says_is_json_with_a_line_for_each_request(
     assert (second["status"], second["path"]) == (404, "/v1/models/a b")
     said = "\n".join(web.lines())
     assert not any(secret in said for secret in ("a secret prompt", "sk-a-secret", "made-up"))
+
+
+def test_beat_listens_for_signals_when_its_schedule_is_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done = []
+
+    class Service:
+        @property
+        def scheduler(self) -> None:
+            done.append("opens")
+
+    monkeypatch.setattr(
+        "celery.apps.beat.Beat.install_sync_handler", lambda *_args: done.append("listens")
+    )
+
+    beat: Any = app.Beat(quiet=True)
+    beat.install_sync_handler(Service())
+
+    assert done == ["opens", "listens"]
 
 
 @pytest.mark.parametrize("part", ["worker", "beat"])
