@@ -33,9 +33,7 @@ def read_described(path: Path) -> Hardware:
         told = told["hardware"]
     if not isinstance(told, dict):
         raise _no_machine(path, "it is no object")
-    if "total_bytes" not in told:
-        raise _no_machine(path, "total_bytes is missing")
-    return _hardware(path, {"available_bytes": told["total_bytes"], **told})
+    return _hardware(path, {"available_bytes": told.get("total_bytes", 1), **told})
 
 
 def _hardware(path: Path, told: dict[str, Any]) -> Hardware:
@@ -48,7 +46,7 @@ def _hardware(path: Path, told: dict[str, Any]) -> Hardware:
     except (TypeError, AttributeError, ValueError) as error:
         raise _no_machine(path, "something in it is not what it should be") from error
     if hardware is None:
-        raise _no_machine(path, "something in it is not what it should be")
+        raise _no_machine(path, "total_bytes is missing")
     for value in (hardware.cpu_limit or 0, hardware.memory_bandwidth_bytes_per_s or 0):
         if not _is_amount(value):
             raise _no_machine(path, "an amount in it is no number")
